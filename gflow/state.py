@@ -125,8 +125,7 @@ def _walk(y: State, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], Tensor
     """The tensors of a state with their paths, in the order of the mapping."""
     if isinstance(y, Tensor):
         return [(path, y)]
-    if isinstance(y, Mapping):
-        return [pair for key, sub in y.items() for pair in _walk(sub, (*path, key))]
-    where = ".".join(path) or "state"
-    raise TypeError(f"{where}: a state is a tensor or a mapping of states, got {type(y).__name__}")
-
+    if not isinstance(y, Mapping):
+        where = ".".join(path) or "state"
+        raise TypeError(f"{where}: a state is a tensor or a mapping of states, got {type(y).__name__}")
+    return [pair for key, sub in y.items() for pair in _walk(sub, (*path, key))]

@@ -1,0 +1,52 @@
+"""How an integration ended, and what it cost."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+
+class Result(Enum):
+    """The verdict; each value is the message, with the remedy."""
+
+    SUCCESS = "the integration reached t1"
+    MAX_STEPS = "the step cap was reached before t1: raise max_steps or loosen the tolerance"
+    STEP_UNDERFLOW = (
+        "the step fell below the spacing of floating-point times: the field is too stiff or singular for this "
+        "tolerance; loosen rtol and atol, or stop earlier"
+    )
+    NON_FINITE = "the state became NaN or infinite: take a smaller step, or check the field where it is named"
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What an integration cost."""
+
+    evaluations: int = 0
+    """Evaluations of the field, those of rejected steps and of the first-step guess included."""
+    accepted: int = 0
+    rejected: int = 0
+    smallest_step: float = math.inf
+    """Smallest accepted step."""
+
+    def plus(self, evaluations: int) -> Stats:
+        """With more evaluations."""
+        return replace(self, evaluations=self.evaluations + evaluations)
+
+    def accept(self, h: float) -> Stats:
+        """With one more accepted step of size ``h``."""
+        return replace(self, accepted=self.accepted + 1, smallest_step=min(self.smallest_step, h))
+
+    def reject(self) -> Stats:
+        """With one more rejected step."""
+        return replace(self, rejected=self.rejected + 1)
+
+
+class SolveError(RuntimeError):
+    """An integration that failed; ``solution`` holds what was computed until then."""
+
+    def __init__(self, message: str, solution: Any) -> None:
+        super().__init__(message)
+        self.solution = solution
