@@ -22,8 +22,8 @@ class Estimate:
     the exact W2 between two samples of one law is positive however often it is repeated.
 
     Raises:
-        ValueError: a NaN, ``lo <= mean <= hi`` violated, ``n < 1``, or an infinite mean without
-            ``log10``.
+        ValueError: a NaN, ``lo <= mean <= hi`` violated, ``n < 1``, ``level`` outside (0, 1], or an
+            infinite mean without ``log10``.
     """
 
     mean: float
@@ -43,12 +43,15 @@ class Estimate:
 
     def __post_init__(self) -> None:
         """Check the interval and the labels."""
-        if any(math.isnan(v) for v in (self.mean, self.lo, self.hi)):
-            raise ValueError(f"Estimate: mean, lo, hi must not be NaN, got {self.mean, self.lo, self.hi}")
+        if any(math.isnan(v) for v in (self.mean, self.lo, self.hi, self.log10 or 0.0)):
+            given = (self.mean, self.lo, self.hi, self.log10)
+            raise ValueError(f"Estimate: mean, lo, hi, log10 must not be NaN, got {given}")
         if not self.lo <= self.mean <= self.hi:
             raise ValueError(f"Estimate: needs lo <= mean <= hi, got {self.lo}, {self.mean}, {self.hi}")
         if self.n < 1:
             raise ValueError(f"Estimate: n must be at least 1, got {self.n}")
+        if not 0 < self.level <= 1:
+            raise ValueError(f"Estimate: level must be in (0, 1], got {self.level}")
         if self.bias not in _BIASES:
             raise ValueError(f"Estimate: bias must be one of {_BIASES}, got {self.bias!r}")
         if math.isinf(self.mean) and self.log10 is None:
@@ -71,16 +74,24 @@ class Estimate:
 
         Pool squared distances, and take the root last (``.sqrt()``). Estimates that carry
         ``log10`` are pooled as logarithms: the geometric mean, which cannot overflow.
+
+        Raises:
+            ValueError: no estimates, ``level`` outside (0, 1), or an infinite mean beside estimates
+                without ``log10``.
         """
         items = list(estimates)
         if not items:
             raise ValueError("Estimate.pool: needs at least one estimate, got none")
+        if not 0 < level < 1:
+            raise ValueError(f"Estimate.pool: level must be in (0, 1), got {level}")
         biases = {e.bias for e in items}
         bias: Bias = biases.pop() if len(biases) == 1 else "unknown"
         logs = [e.log10 for e in items if e.log10 is not None]
         if len(logs) == len(items):
             mean, lo, hi = (_power10(v) for v in _student(logs, level))
             return cls(mean, lo, hi, len(items), level, bias, math.fsum(logs) / len(logs))
+        if any(math.isinf(e.mean) for e in items):
+            raise ValueError("Estimate.pool: an infinite mean is pooled only where every estimate has log10")
         mean, lo, hi = _student([e.mean for e in items], level)
         return cls(mean, lo, hi, len(items), level, bias)
 
@@ -120,10 +131,10 @@ class Estimate:
 
 
 def _student(values: list[float], level: float) -> tuple[float, float, float]:
-    """Mean and Student interval; unbounded for one value."""
+    """Mean and Student interval; unbounded for one value, and where a logarithm is infinite."""
     n = len(values)
     mean = math.fsum(values) / n
-    if n == 1:
+    if n == 1 or math.isinf(mean):
         return mean, -math.inf, math.inf
     spread = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1) / n)
     half = float(stats.t.ppf(0.5 + level / 2, n - 1)) * spread

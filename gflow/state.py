@@ -37,25 +37,25 @@ class Layout:
     device: torch.device
 
     @classmethod
-    def of(cls, y: State) -> Layout:
-        """The layout of ``y``.
+    def of(cls, y: State, *, what: str = "state") -> Layout:
+        """The layout of ``y``; messages call it ``what``.
 
         Raises:
             ValueError: an empty state, a tensor that is not floating point, or mixed dtypes or devices.
             TypeError: something that is neither a tensor nor a mapping from str.
         """
-        tensors = list(_walk(y, ()))
+        tensors = list(_walk(y, (), what))
         if not tensors or not any(x.numel() for _, x in tensors):
-            raise ValueError("state: needs at least one number, got an empty state")
+            raise ValueError(f"{what}: needs at least one number, got an empty state")
         first = tensors[0][1]
         leaves, start = [], 0
         for path, x in tensors:
             leaf = Leaf(path, tuple(x.shape), start, start + x.numel())
             if not x.is_floating_point():
-                raise ValueError(f"{leaf.name}: needs a floating-point dtype, got {x.dtype}")
+                raise ValueError(f"{what}: {leaf.name} needs a floating-point dtype, got {x.dtype}")
             if x.dtype != first.dtype or x.device != first.device:
                 raise ValueError(
-                    f"{leaf.name}: all tensors of a state share dtype and device, got {x.dtype} on {x.device} "
+                    f"{what}: all tensors share dtype and device, got {leaf.name} in {x.dtype} on {x.device} "
                     f"beside {first.dtype} on {first.device}"
                 )
             leaves.append(leaf)
@@ -73,11 +73,12 @@ class Layout:
         Raises:
             ValueError: ``y`` differs from the layout in structure, shape, dtype or device; the
                 message names ``what``, the leaf, what was expected and what was given.
+            TypeError: ``y`` holds something that is neither a tensor nor a mapping from str.
         """
         if isinstance(y, Tensor) and len(self.leaves) == 1 and not self.leaves[0].path:
             self._check(self.leaves[0], y, what)
             return y.reshape(-1)
-        tensors = dict(_walk(y, ()))
+        tensors = dict(_walk(y, (), what))
         expected = [leaf.path for leaf in self.leaves]
         if list(tensors) != expected and set(tensors) != set(expected):
             given = sorted(".".join(p) or "a tensor" for p in tensors)
@@ -121,11 +122,13 @@ class Layout:
             )
 
 
-def _walk(y: State, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], Tensor]]:
+def _walk(y: State, path: tuple[str, ...], what: str) -> list[tuple[tuple[str, ...], Tensor]]:
     """The tensors of a state with their paths, in the order of the mapping."""
     if isinstance(y, Tensor):
         return [(path, y)]
     if not isinstance(y, Mapping):
-        where = ".".join(path) or "state"
-        raise TypeError(f"{where}: a state is a tensor or a mapping of states, got {type(y).__name__}")
-    return [pair for key, sub in y.items() for pair in _walk(sub, (*path, key))]
+        where = ".".join(path) or "the state"
+        raise TypeError(f"{what}: {where} must be a tensor or a mapping of states, got {type(y).__name__}")
+    if wrong := [key for key in y if not isinstance(key, str)]:
+        raise TypeError(f"{what}: names of states must be str, got {wrong[0]!r}")
+    return [pair for key, sub in y.items() for pair in _walk(sub, (*path, key), what)]

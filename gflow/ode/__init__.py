@@ -4,7 +4,8 @@ from gflow.ode.brownian import BrownianPath
 from gflow.ode.controller import ConstantStep, PIController, StepController
 from gflow.ode.method import EulerMaruyama, ExplicitRK, Method, StepResult
 from gflow.ode.result import Result, SolveError, Stats
-from gflow.ode.solve import Solution, solve_ivp
+from gflow.ode.solution import Solution
+from gflow.ode.solve import solve_ivp
 from gflow.ode.tableau import BOSH3, DOPRI5, EULER, HEUN, HEUN_EULER, MIDPOINT, RK4, ButcherTableau
 
 __all__ = [

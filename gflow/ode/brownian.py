@@ -26,10 +26,11 @@ class BrownianPath:
         levels: the finest grid has 2**levels intervals.
         seed: seed of the path.
         dtype: dtype of W(t).
-        device: device of W(t); paths on different devices differ.
+        device: device of W(t); paths of different dtypes or devices differ.
 
     Raises:
-        ValueError: ``t0 == t1``, or ``levels`` outside 0..30.
+        ValueError: ``t0 == t1``, a time that is not finite, or ``levels`` outside 0..30 or finer than
+            the spacing of floating-point times.
     """
 
     def __init__(
@@ -43,12 +44,16 @@ class BrownianPath:
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
     ) -> None:
-        if t0 == t1:
-            raise ValueError(f"BrownianPath: needs t0 != t1, got t0 = t1 = {t0}")
+        if t0 == t1 or not math.isfinite(t1 - t0):
+            raise ValueError(f"BrownianPath: needs finite t0 != t1, got t0 = {t0}, t1 = {t1}")
         if not 0 <= levels <= 30:
             raise ValueError(f"BrownianPath: levels must be in 0..30, got {levels}")
         self.t0, self.t1, self.shape, self.levels, self.seed = t0, t1, tuple(shape), levels, seed
         self.dtype, self.device = dtype, torch.device(device)
+        # A time carries a relative error of a few ulp, so its index is only known to this part of an interval.
+        self._slack = 1e-6 + 8 * math.ulp(max(abs(t0), abs(t1))) / abs(t1 - t0) * 2**levels
+        if self._slack > 0.1:
+            raise ValueError(f"BrownianPath: 2**{levels} intervals of [{t0}, {t1}] are finer than times resolve")
         self._cache: OrderedDict[int, Tensor] = OrderedDict()
 
     def __call__(self, t: float) -> Tensor:
@@ -57,18 +62,16 @@ class BrownianPath:
         Raises:
             ValueError: ``t`` is not on the dyadic grid.
         """
-        return self._at(self._index(t))
+        return self._at(self._index(t)).clone()
 
     def increment(self, t: float, t_next: float) -> Tensor:
-        """W(t_next) - W(t), of ``shape``."""
-        return self(t_next) - self(t)
+        """W(t_next) - W(t), of ``shape``; raises like a call."""
+        return self._at(self._index(t_next)) - self._at(self._index(t))
 
     def _index(self, t: float) -> int:
         position = (t - self.t0) / (self.t1 - self.t0) * 2**self.levels
-        index = int(round(position))
-        # t = t0 + k h carries a relative error of a few ulp, far below one part in 1e6 of an interval
-        # for every grid up to 2**30.
-        if abs(position - index) > 1e-6 or not 0 <= index <= 2**self.levels:
+        index = round(position) if math.isfinite(position) else -1
+        if abs(position - index) > self._slack or not 0 <= index <= 2**self.levels:
             raise ValueError(
                 f"BrownianPath: t = {t} is not on the grid of 2**{self.levels} intervals of "
                 f"[{self.t0}, {self.t1}]; use a constant step (t1 - t0) / 2**k with k <= {self.levels}"

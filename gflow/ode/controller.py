@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -123,7 +124,7 @@ class PIController:
 
     def first_step(self, y: Float[Tensor, " size"], slope: Float[Tensor, " size"], span: float, /) -> float:
         """A step over which an Euler move is a hundredth of the state (Hairer et al. II.4, first guess)."""
-        scale = self.atol + self.rtol * y.abs()
+        scale = self._scale(y.abs())
         d0, d1 = _rms(y / scale), _rms(slope / scale)
         guess = 0.01 * d0 / d1 if d0 > 1e-5 and 1e-5 < d1 < math.inf else 1e-6 * span
         return min(guess, span)
@@ -145,7 +146,7 @@ class PIController:
         """
         if error is None or error_order is None:
             raise ValueError("PIController needs a method with an error estimate; use ConstantStep instead")
-        scaled = _rms(error / (self.atol + self.rtol * y0.abs().maximum(y1.abs())))
+        scaled = _rms(error / self._scale(y0.abs().maximum(y1.abs())))
         alpha = 1.0 / (error_order + 1)
         if not scaled <= 1.0:
             factor = self.safety * scaled**-alpha if math.isfinite(scaled) else 0.1
@@ -154,6 +155,10 @@ class PIController:
         now = max(scaled, 1e-10)
         factor = self.safety * now ** -(alpha - 0.75 * self.beta) * max(memory, 1e-4) ** self.beta
         return Decision(True, h * min(self.grow, max(self.shrink, factor)), max(scaled, 1e-4))
+
+    def _scale(self, size: Tensor) -> Tensor:
+        # With atol = 0 a component that stays 0 has scale 0 and error 0: it is exact, not NaN.
+        return (self.atol + self.rtol * size).clamp_min(torch.finfo(size.dtype).tiny)
 
 
 def _rms(x: Tensor) -> float:

@@ -27,31 +27,32 @@ class DenseOutput:
         self.slopes: list[Tensor] = []
 
     def add(self, t: float, y: Tensor, slope: Tensor | None) -> None:
-        """Append a step's start."""
+        """Append a step's start, or the end of the last step."""
         if slope is None:
             raise ValueError("solve_ivp: dense output needs a method with slopes; a Brownian path has none")
         self.ts.append(t)
         self.ys.append(y)
         self.slopes.append(slope.clone())
 
-    def finish(self, t: float, y: Tensor, slope: Tensor | None) -> None:
-        """Append the end, whose slope costs one evaluation unless the method has it."""
-        self.add(t, y, self.v(t, y) if slope is None else slope)
-
     def state(self, t: float) -> State:
         """The interpolant at ``t``."""
-        return self.layout.unflatten(self._hermite(t)[0])
+        return self.layout.unflatten(self.at(t)[0])
 
     def defect(self, t: float) -> State:
         """The defect at ``t``."""
-        y, slope = self._hermite(t)
-        return self.layout.unflatten(slope - self.v(t, y))
+        with torch.no_grad():
+            y, slope = self.at(t)
+            return self.layout.unflatten(slope - self.v(t, y))
 
-    def _hermite(self, t: float) -> tuple[Tensor, Tensor]:
-        """Value and derivative of the interpolant."""
+    def at(self, t: float) -> tuple[Tensor, Tensor]:
+        """Value and derivative of the interpolant as flat tensors."""
+        if not self.ts:
+            raise ValueError("Solution: dense output is empty, for the field is not finite at t0")
         first, last = self.ts[0], self.ts[-1]
         if not min(first, last) <= t <= max(first, last):
-            raise ValueError(f"Solution: t = {t} lies outside [{first}, {last}]")
+            raise ValueError(f"Solution: t = {t} lies outside the computed [{first}, {last}]")
+        if len(self.ts) == 1:
+            return self.ys[0], self.slopes[0]
         sign = 1.0 if last >= first else -1.0
         k = bisect.bisect_right(self.ts, sign * t, key=lambda s: sign * s) - 1
         k = min(max(k, 0), len(self.ts) - 2)

@@ -79,8 +79,8 @@ class ExplicitRK:
         k[0] = v(t, y) if carry is None else carry
         for i in range(1, tableau.stages):
             k[i] = v(t + weights.c[i] * h, torch.addmv(y, k[:i].T, weights.a[i], alpha=h))
-        # With FSAL the last stage was evaluated at the candidate, whose sum is that stage's argument.
-        y_next = torch.addmv(y, k.T, weights.b, alpha=h)
+        # One stage is written as the update of an optimiser: Euler's iterates are gradient descent's, bit for bit.
+        y_next = torch.add(y, k[0], alpha=h) if tableau.stages == 1 else torch.addmv(y, k.T, weights.b, alpha=h)
         error = None if weights.b_error is None else torch.mv(k.T, weights.b_error) * h
         return StepResult(
             y=y_next,
@@ -119,11 +119,20 @@ class EulerMaruyama:
     ) -> StepResult:
         """One step, one evaluation; the slope is None because the path has no derivative."""
         noise = self.path.increment(t, t + h).reshape(-1)
-        if noise.numel() != y.numel():
-            raise ValueError(f"EulerMaruyama: path has {noise.numel()} numbers, the state has {y.numel()}")
+        _check_noise(noise, y)
         slope = v(t, y) if carry is None else carry
-        y_next = torch.add(torch.add(y, slope, alpha=h), noise, alpha=self.diffusion(t))
+        y_next = torch.add(torch.add(y, slope, alpha=h), noise, alpha=float(self.diffusion(t)))
         return StepResult(y=y_next, error=None, slope=None, carry=None, evaluations=1 - (carry is not None))
+
+
+def _check_noise(noise: Tensor, y: Tensor) -> None:
+    if noise.numel() != y.numel():
+        raise ValueError(f"EulerMaruyama: path has {noise.numel()} numbers, the state has {y.numel()}")
+    if noise.dtype != y.dtype or noise.device != y.device:
+        raise ValueError(
+            f"EulerMaruyama: path is {noise.dtype} on {noise.device}, the state is {y.dtype} on {y.device}; "
+            "give BrownianPath the state's dtype and device"
+        )
 
 
 @dataclass(frozen=True)

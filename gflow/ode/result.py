@@ -50,3 +50,7 @@ class SolveError(RuntimeError):
     def __init__(self, message: str, solution: Any) -> None:
         super().__init__(message)
         self.solution = solution
+
+    def __reduce__(self) -> tuple[type[SolveError], tuple[str, Any]]:
+        """Both arguments, so that the error survives the way back from a worker process."""
+        return type(self), (str(self), self.solution)

@@ -37,6 +37,10 @@ class ButcherTableau:
         if self.b_embedded is not None and len(self.b_embedded) != len(self.b):
             raise ValueError(f"{self.name}: b_embedded needs {len(self.b)} entries, got {len(self.b_embedded)}")
 
+    def __hash__(self) -> int:
+        """By name and order: a step looks its weights up, and hashing 40 fractions would cost more than a stage."""
+        return hash((self.name, self.order))
+
     @property
     def stages(self) -> int:
         """Number of stages."""
