@@ -18,7 +18,7 @@ def check_rows_independent(v: VelocityField[Tensor], t: Time, x: Float[Tensor, "
     every constant made of it, wrong without a sign. With one row only, b is a shifted copy.
 
     Raises:
-        ValueError: the rows are coupled, or the field returns another shape or dtype.
+        ValueError: the rows are coupled, or the field returns another shape or dtype or is not finite.
     """
     check_points(x)
     a, b = x[:1], x[1:2] if len(x) > 1 and not torch.equal(x[0], x[1]) else x[:1] + 1
@@ -38,4 +38,6 @@ def check_rows_independent(v: VelocityField[Tensor], t: Time, x: Float[Tensor, "
 def _evaluate(v: VelocityField[Tensor], t: Time, y: Tensor) -> Tensor:
     value = v(t, y)
     check_value(value, y, t)
+    if not bool(torch.isfinite(value).all()):
+        raise ValueError(f"field at t={float(t):g}: NaN or infinite at one of two of the points")
     return value
