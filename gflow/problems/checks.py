@@ -48,6 +48,12 @@ def require_points(x: Tensor, reference: Tensor) -> None:
     require_like("x", x, reference, "the distribution")
 
 
+def require_chunk(chunk: int | None) -> None:
+    """Raise ValueError unless ``chunk`` is None or a positive number of rows."""
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk: needs at least 1 row, got {chunk}")
+
+
 def spectrum(name: str, covariance: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues (..., d) and axes (..., d, d) of symmetric positive definite matrices.
 

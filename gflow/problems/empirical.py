@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from gflow.problems.checks import require_finite
+from gflow.problems.checks import require_chunk, require_finite
 from gflow.problems.components import SharedVariance
 from gflow.problems.mixture import GaussianMixture
 from gflow.problems.path import Path
@@ -43,10 +43,9 @@ class Empirical:
             raise ValueError(f"points: expected shape (n, d), got {tuple(self.points.shape)}")
         if len(self.points) < 2:
             raise ValueError(f"points: needs at least 2 points, got {len(self.points)}")
-        if self.chunk is not None and self.chunk < 1:
-            raise ValueError(f"chunk: needs at least 1 row, got {self.chunk}")
+        require_chunk(self.chunk)
         centre = self.points.mean(0)
-        object.__setattr__(self, "components", SharedVariance(centre, self.points - centre, 0.0, self.chunk))
+        object.__setattr__(self, "components", SharedVariance.about(centre, self.points, 0.0))
         n = len(self.points)
         object.__setattr__(self, "weights", self.points.new_full((n,), 1.0 / n))
 
@@ -99,7 +98,7 @@ class Empirical:
         alpha, sigma = path.alpha(t), path.sigma(t)
         if not isinstance(sigma, Tensor) and sigma == 0.0:
             raise ValueError(f"t: {_NO_DENSITY}; got t = {t} where sigma = 0")
-        return GaussianMixture.of(self.weights, self.weights.log(), self.components.noised(alpha, sigma))
+        return GaussianMixture.of(self.weights, self.weights.log(), self.components.noised(alpha, sigma), self.chunk)
 
 
 _NO_DENSITY = "a point cloud has no density without noise; use at(path, t) with sigma(t) > 0 (stop early)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -9,8 +10,8 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from gflow.estimate import Estimate
-from gflow.problems.checks import require_finite, require_like, require_points, require_shape, spectrum
-from gflow.problems.components import Components, Full, Isotropic, SharedVariance
+from gflow.problems.checks import require_chunk, require_finite, require_like, require_points, require_shape, spectrum
+from gflow.problems.components import BLOCK, Components, Full, Isotropic, SharedVariance
 from gflow.problems.distribution import normal
 from gflow.problems.gaussian import Gaussian
 from gflow.problems.osl import shared_variance_osl
@@ -38,6 +39,8 @@ class GaussianMixture:
     """The centres."""
     covariances: Tensor
     """(k, d, d), or (k,) variances of isotropic components."""
+    chunk: int | None = None
+    """At most this many rows of x at a time; None bounds each temporary to 64 MiB (float64)."""
     components: Components = field(init=False, repr=False)
     """The densities without their weights."""
     log_weights: Float[Tensor, " k"] = field(init=False, repr=False)
@@ -51,12 +54,15 @@ class GaussianMixture:
         object.__setattr__(self, "components", _components(log_weights.exp(), self.means, self.covariances))
 
     @classmethod
-    def of(cls, weights: Tensor, log_weights: Tensor, components: Components) -> GaussianMixture:
+    def of(
+        cls, weights: Tensor, log_weights: Tensor, components: Components, chunk: int | None = None
+    ) -> GaussianMixture:
         """A mixture of ready components, without checks: for laws made from checked ones."""
         law = object.__new__(cls)
         object.__setattr__(law, "weights", weights)
         object.__setattr__(law, "log_weights", log_weights)
         object.__setattr__(law, "components", components)
+        object.__setattr__(law, "chunk", chunk)
         object.__setattr__(law, "means", components.means)
         object.__setattr__(law, "covariances", components.covariances())
         return law
@@ -74,18 +80,15 @@ class GaussianMixture:
 
     def log_prob(self, x: Float[Tensor, "n d"], /) -> Float[Tensor, " n"]:
         """The log-density."""
-        require_points(x, self.means)
-        return self.components.log_prob(x, self.log_weights)
+        return self._blockwise(self.components.log_prob, x, len(self.weights))
 
     def score(self, x: Float[Tensor, "n d"], /) -> Float[Tensor, "n d"]:
         """The gradient of the log-density."""
-        require_points(x, self.means)
-        return self.components.score(x, self.log_weights)
+        return self._blockwise(self.components.score, x, len(self.weights))
 
     def hessian(self, x: Float[Tensor, "n d"], /) -> Float[Tensor, "n d d"]:
         """The Hessian of the log-density."""
-        require_points(x, self.means)
-        return self.components.hessian(x, self.log_weights)
+        return self._blockwise(self.components.hessian, x, self.components.width())
 
     def score_osl(self) -> Estimate:
         """``sup_x lambda_max(Hess log p)`` of components with one isotropic variance v.
@@ -100,11 +103,17 @@ class GaussianMixture:
         if isinstance(self.components, SharedVariance):
             return shared_variance_osl(self.weights, self.components.spread, float(self.components.variance))
         if len(self.weights) == 1:
-            return Gaussian(self.means[0], _full(self.covariances, self.dim)[0]).score_osl()
+            return Gaussian(self.means[0], self.covariance_matrices()[0]).score_osl()
         raise ValueError(
             "score_osl: no closed form is known unless all components share one isotropic variance; "
             "use a sampled estimator of gflow.lipschitz"
         )
+
+    def covariance_matrices(self) -> Float[Tensor, "k d d"]:
+        """The components' covariances as matrices, also where they are isotropic."""
+        if self.covariances.ndim == 3:
+            return self.covariances
+        return self.covariances[:, None, None] * torch.eye(self.dim, dtype=self.means.dtype, device=self.means.device)
 
     def mean(self) -> Float[Tensor, " d"]:
         """``sum w_k m_k``."""
@@ -113,7 +122,7 @@ class GaussianMixture:
     def covariance(self) -> Float[Tensor, "d d"]:
         """``sum w_k (C_k + (m_k - m)(m_k - m)^T)``."""
         offsets = self.means - self.mean()
-        within = (self.weights[:, None, None] * _full(self.covariances, self.dim)).sum(0)
+        within = (self.weights[:, None, None] * self.covariance_matrices()).sum(0)
         return within + (self.weights.unsqueeze(1) * offsets).mT @ offsets
 
     def second_moment(self) -> float:
@@ -125,7 +134,17 @@ class GaussianMixture:
 
     def at(self, path: Path, t: Time, /) -> GaussianMixture:
         """The law of ``alpha x + sigma z``: the same weights and axes, no factorisation."""
-        return GaussianMixture.of(self.weights, self.log_weights, self.components.noised(path.alpha(t), path.sigma(t)))
+        components = self.components.noised(path.alpha(t), path.sigma(t))
+        return GaussianMixture.of(self.weights, self.log_weights, components, self.chunk)
+
+    def _blockwise(self, f: Callable[[Tensor, Tensor], Tensor], x: Tensor, width: int) -> Tensor:
+        """A rowwise map whose temporaries hold ``width`` numbers per point."""
+        require_points(x, self.means)
+        rows = max(1, BLOCK // width)
+        rows = rows if self.chunk is None else min(rows, self.chunk)
+        if len(x) <= rows:
+            return f(x, self.log_weights)
+        return torch.cat([f(block, self.log_weights) for block in torch.split(x, rows)])
 
     def _check(self) -> None:
         for name in ("weights", "means", "covariances"):
@@ -143,6 +162,7 @@ class GaussianMixture:
         total = float(self.weights.sum())
         if float(self.weights.min()) <= 0.0 or abs(total - 1.0) > 1e-6:
             raise ValueError(f"weights: must be positive and sum to 1, got {self.weights.tolist()} with sum {total}")
+        require_chunk(self.chunk)
 
 
 def _components(weights: Tensor, means: Tensor, covariances: Tensor) -> Components:
@@ -151,14 +171,7 @@ def _components(weights: Tensor, means: Tensor, covariances: Tensor) -> Componen
         return Full(means, *spectrum("covariances", covariances))
     if float(covariances.min()) <= 0.0:
         raise ValueError(f"covariances: variances must be positive, got {covariances.tolist()}")
+    centre = weights @ means
     if bool((covariances == covariances[0]).all()):
-        centre = weights @ means
-        return SharedVariance(centre, means - centre, float(covariances[0]))
-    return Isotropic(means, covariances)
-
-
-def _full(covariances: Tensor, d: int) -> Float[Tensor, "k d d"]:
-    """Covariance matrices from matrices or variances."""
-    if covariances.ndim == 3:
-        return covariances
-    return covariances[:, None, None] * torch.eye(d, dtype=covariances.dtype, device=covariances.device)
+        return SharedVariance.about(centre, means, float(covariances[0]))
+    return Isotropic(centre, means - centre, covariances)
