@@ -1,0 +1,208 @@
+"""The look of every figure: two themes, one palette, a few helpers. Computes nothing.
+
+Figures are built inside ``theme`` and from ``panels``, never from pyplot: nothing global is left
+behind. Colours are named by what they mean (``COLOURS``), so that a quantity has one colour in
+every figure and in both themes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any, Literal
+
+import matplotlib
+import numpy as np
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+
+from gflow.estimate import Estimate
+
+Theme = Literal["light", "dark"]
+
+WIDTH = 7.2
+"""Width of a figure in inches: the text column of a report, and of a two-column paper."""
+
+PALETTES: Mapping[Theme, tuple[str, ...]] = MappingProxyType(
+    {
+        "light": ("#1959B1", "#DB6C05", "#008D5A", "#B8508F", "#683F02", "#7296FC"),
+        "dark": ("#4E88DA", "#DD6024", "#30CF82", "#C586A8", "#EFDD35", "#C8F8EC"),
+    }
+)
+"""Six colours a theme, in the hues of Okabe and Ito (2008), moved until all pairs stay apart under
+the colour-vision deficiencies of Machado et al. (2009) and on the page (a test holds both)."""
+
+PAGES: Mapping[Theme, str] = MappingProxyType({"light": "#ffffff", "dark": "#14171c"})
+"""The page a theme is drawn for; figures themselves are transparent."""
+
+_INK: Mapping[Theme, str] = MappingProxyType({"light": "#1d2129", "dark": "#e4e6eb"})
+_MUTED: Mapping[Theme, str] = MappingProxyType({"light": "#646b78", "dark": "#9aa1ae"})
+_GRID: Mapping[Theme, str] = MappingProxyType({"light": "#e3e5ea", "dark": "#2c313a"})
+
+COLOURS: Mapping[str, str] = MappingProxyType(
+    {
+        # the ladder of bounds, sharpest first
+        "synchronous": "C2",
+        "propagator": "C0",
+        "pathwise": "C5",
+        "local": "C3",
+        "global": "C1",
+        # the error budget
+        "truncation": "C4",
+        "initial": "C5",
+        "model": "C1",
+        "discretization": "C0",
+        "monte_carlo": "C3",
+        # laws and samplers
+        "data": "C0",
+        "samples": "C1",
+        "ode": "C0",
+        "sde": "C1",
+    }
+)
+"""Colour of a quantity, as a place in the palette of the theme that is drawn."""
+
+
+@contextmanager
+def theme(name: Theme) -> Iterator[None]:
+    """Settings of matplotlib for one theme, undone at the end.
+
+    Build *and* save the figure inside: text and grid take their colours when they are drawn. SVG
+    text is stored as outlines, so that it looks the same without the fonts; the background is
+    transparent.
+
+    Raises:
+        ValueError: another name.
+    """
+    if name not in PALETTES:
+        raise ValueError(f"theme: expected 'light' or 'dark', got {name!r}")
+    settings: Any = {**_SHAPE, **_colours(name)}
+    with matplotlib.rc_context(settings):
+        yield
+
+
+def panels(
+    rows: int = 1, columns: int = 1, *, width: float = WIDTH, height: float | None = None, **subplots: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure with its axes in reading order; further keywords go to ``Figure.subplots``.
+
+    Args:
+        rows: rows of axes.
+        columns: columns of axes.
+        width: width in inches.
+        height: height in inches; by default each axes is two thirds as high as wide.
+        **subplots: ``sharex``, ``sharey``, ``width_ratios`` and the like.
+    """
+    size = (width, height if height is not None else max(2.4, width / columns * 0.66) * rows)
+    figure = Figure(figsize=size)
+    grid = figure.subplots(rows, columns, squeeze=False, **subplots)
+    return figure, list(grid.ravel())
+
+
+def series(
+    axes: Axes, x: Sequence[float], estimates: Sequence[Estimate], *, colour: str, label: str, **line: Any
+) -> None:
+    """Estimates against ``x``: a line through the means, and a band where the intervals are finite.
+
+    Args:
+        axes: where to draw.
+        x: positions, in the order of the line.
+        estimates: one for each position.
+        colour: a name of ``COLOURS`` or a colour of matplotlib.
+        label: for the legend.
+        **line: passed to ``Axes.plot``.
+    """
+    if len(x) != len(estimates):
+        raise ValueError(f"series: expected one estimate for each x, got {len(x)} and {len(estimates)}")
+    colour = COLOURS.get(colour, colour)
+    lo, hi = np.array([e.lo for e in estimates]), np.array([e.hi for e in estimates])
+    axes.plot(x, [e.mean for e in estimates], color=colour, label=label, **{"marker": "o", **line})
+    known = np.isfinite(lo) & np.isfinite(hi)
+    axes.fill_between(x, lo, hi, where=known.tolist(), color=colour, alpha=0.18, linewidth=0)
+
+
+def ticks_at(axis: Axis, values: Sequence[float]) -> None:
+    """Label an axis at the points of a sweep and nowhere else, by their values, on any scale."""
+    axis.set_ticks(list(values), labels=[f"{value:g}" for value in values])
+    axis.set_ticks([], minor=True)
+
+
+def ink() -> str:
+    """Colour of text in the theme that is drawn; for measured values among bounds."""
+    return str(matplotlib.rcParams["text.color"])
+
+
+def muted() -> str:
+    """Colour of ticks in the theme that is drawn; for floors, references and slopes."""
+    return str(matplotlib.rcParams["xtick.color"])
+
+
+_SHAPE: Mapping[str, Any] = MappingProxyType(
+    {
+        "figure.figsize": (WIDTH, WIDTH * 0.55),
+        "figure.constrained_layout.use": True,
+        "savefig.bbox": "standard",
+        "font.family": "sans-serif",
+        "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: equal outlines on every machine
+        "mathtext.fontset": "dejavusans",
+        "font.size": 8.5,
+        "axes.titlesize": 9.5,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.titlepad": 8.0,
+        "axes.labelsize": 8.5,
+        "xtick.labelsize": 8.0,
+        "ytick.labelsize": 8.0,
+        "legend.fontsize": 8.0,
+        "legend.frameon": False,
+        "legend.handlelength": 1.6,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.7,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.linewidth": 0.6,
+        "xtick.major.width": 0.7,
+        "ytick.major.width": 0.7,
+        "xtick.minor.width": 0.5,
+        "ytick.minor.width": 0.5,
+        "xtick.major.size": 3.0,
+        "ytick.major.size": 3.0,
+        "xtick.minor.size": 1.8,
+        "ytick.minor.size": 1.8,
+        "lines.linewidth": 1.6,
+        "lines.markersize": 4.0,
+        "scatter.marker": "o",
+        "image.cmap": "viridis",
+        "svg.fonttype": "path",
+        "savefig.dpi": 200,
+        "figure.dpi": 200,
+    }
+)
+
+
+def _colours(name: Theme) -> dict[str, Any]:
+    ink, muted = _INK[name], _MUTED[name]
+    return {
+        "axes.prop_cycle": cycler(color=PALETTES[name]),
+        "text.color": ink,
+        "axes.labelcolor": ink,
+        "axes.titlecolor": ink,
+        "axes.edgecolor": muted,
+        "xtick.color": muted,
+        "ytick.color": muted,
+        "xtick.labelcolor": ink,
+        "ytick.labelcolor": ink,
+        "grid.color": _GRID[name],
+        "figure.facecolor": "none",
+        "axes.facecolor": "none",
+        "savefig.facecolor": "none",
+        "savefig.edgecolor": "none",
+        "legend.labelcolor": ink,
+        "patch.edgecolor": ink,
+        "hatch.color": muted,
+        "boxplot.medianprops.color": ink,
+    }

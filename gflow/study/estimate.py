@@ -1,0 +1,62 @@
+"""What a run will cost, from what its study says of each case."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from gflow.study import provenance
+
+if TYPE_CHECKING:
+    from gflow.study.run import Plan
+
+
+def total_seconds(plan: Plan) -> float | None:
+    """Estimated seconds of all tasks on one core; None where the study does not say."""
+    if plan.study.estimate is None:
+        return None
+    return len(plan.seeds) * sum(plan.study.estimate(plan.config, case)[0] for case in plan.cases)
+
+
+def cost_table(plan: Plan) -> Table:
+    """Cases, repeats, seconds and memory of a plan, with the total and the wall time on its workers."""
+    table = Table(title=f"{plan.study.name}: {plan.study.question}", title_justify="left", caption_justify="left")
+    table.add_column("case", overflow="fold")
+    for name in ("repeats", "time each", "memory"):
+        table.add_column(name, justify="right")
+    known = plan.study.estimate
+    peak = 0.0
+    for case in plan.cases:
+        seconds, size = known(plan.config, case) if known else (None, None)
+        peak = max(peak, size or 0.0)
+        table.add_row(case.name, str(len(plan.seeds)), _time(seconds), _memory(size))
+    if plan.study.prepare is not None:
+        seconds, size = plan.study.estimate_prepare(plan.config) if plan.study.estimate_prepare else (None, None)
+        table.add_row("preparation", "1", _time(seconds), _memory(size))
+    table.caption = _total(plan, peak)
+    return table
+
+
+def _total(plan: Plan, peak: float) -> str:
+    total = total_seconds(plan)
+    if total is None:
+        return f"{len(plan.keys)} rows; the study gives no estimate of time and memory"
+    workers = min(plan.options.workers or provenance.cores(), len(plan.keys))
+    first = plan.study.estimate_prepare(plan.config)[0] if plan.study.estimate_prepare else 0.0
+    return (
+        f"{len(plan.keys)} rows, about {_time(first + total / workers)} on {workers} workers, "
+        f"{_memory(workers * peak)} in all; nothing was computed"
+    )
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "unknown"
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _memory(size: float | None) -> str:
+    if size is None:
+        return "unknown"
+    return f"{size / 2**20:.0f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"

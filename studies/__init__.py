@@ -1,0 +1,1 @@
+"""The studies: ``python -m studies`` lists them, ``python -m studies.NAME`` runs one."""
