@@ -1,8 +1,12 @@
 // Renders every formula of the page with the vendored KaTeX; sets data-math-ready when none failed.
 
-// Keeps a short formula in one piece, together with the punctuation that follows it.
+// Keeps a formula of up to half a column in one piece, together with the punctuation that follows it.
 function keepTogether(node) {
-  if (node.offsetWidth > 220) return;
+  node.style.whiteSpace = "nowrap";
+  if (node.offsetWidth > 320) {
+    node.style.whiteSpace = "";
+    return;
+  }
   const next = node.nextSibling;
   const tail = next?.nodeType === Node.TEXT_NODE ? /^[.,;:)!?]*/.exec(next.data)[0] : "";
   const wrapper = document.createElement("span");
