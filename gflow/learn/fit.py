@@ -1,0 +1,214 @@
+"""The one training loop: scores, critics and velocities are all fitted by ``fit``. Knows no loss."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
+Loss = Callable[[nn.Module, torch.Generator], Tensor]
+"""``loss(module, generator)``: draws its own batch from the generator, returns a 0-d tensor."""
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+"""Builds an optimizer of the given parameters: ``lambda p: torch.optim.Adam(p, lr=1e-3)``."""
+RateSchedule = Callable[[float], float]
+"""Factor of the learning rate at the given fraction of the training, in [0, 1]."""
+
+
+class FitStatus(Enum):
+    """How a training ended; each value is the message, with the remedy."""
+
+    DONE = "all steps were taken"
+    LOSS_NOT_FINITE = "the loss became NaN or infinite: lower the learning rate, or check the data and t_min"
+    GRADIENT_NOT_FINITE = "a gradient became NaN or infinite: lower the learning rate, or check the loss"
+
+
+@dataclass(frozen=True)
+class FitRecord:
+    """The losses at one step."""
+
+    step: int
+    """Optimizer steps taken before."""
+    train: float
+    """Mean of the training loss since the record before."""
+    held_out: float | None
+    """Held-out loss of the averaged weights, on the same draws at every record; None without one."""
+
+
+@dataclass(frozen=True)
+class FitResult(Generic[M]):
+    """A trained network and how it came about."""
+
+    module: M
+    """A copy with the averaged weights, frozen (``requires_grad`` off), in evaluation mode."""
+    history: tuple[FitRecord, ...]
+    """Records in order of steps; the last is of the end."""
+    status: FitStatus
+    step: int
+    """Steps taken; on failure the weights after this step, or its batch, are to blame."""
+
+    @property
+    def message(self) -> str:
+        """The status in words, with the step."""
+        return f"fit: after step {self.step}: {self.status.value}"
+
+    @property
+    def held_out(self) -> float | None:
+        """The last held-out loss."""
+        return self.history[-1].held_out if self.history else None
+
+
+class FitError(RuntimeError):
+    """A training that failed; ``result`` holds the last good weights."""
+
+    def __init__(self, message: str, result: FitResult[Any]) -> None:
+        super().__init__(message)
+        self.result = result
+
+    def __reduce__(self) -> tuple[type[FitError], tuple[str, FitResult[Any]]]:
+        """Both arguments, so that the error survives the way back from a worker process."""
+        return type(self), (str(self), self.result)
+
+
+def constant(_fraction: float) -> float:
+    """The learning rate as the optimizer was given it."""
+    return 1.0
+
+
+def cosine(fraction: float) -> float:
+    """Half a cosine from 1 to 0 (Loshchilov and Hutter 2017, without restarts)."""
+    return 0.5 * (1.0 + math.cos(math.pi * fraction))
+
+
+def fit(
+    module: M,
+    loss: Loss,
+    *,
+    steps: int,
+    optimizer: OptimizerFactory,
+    ema_decay: float,
+    generator: torch.Generator,
+    held_out: Loss | None = None,
+    every: int | None = None,
+    rate: RateSchedule = constant,
+    throw: bool = True,
+) -> FitResult[M]:
+    """Minimise ``loss`` over all parameters of a copy of ``module``; the argument is not changed.
+
+    The result holds the exponential moving average of the weights, ``a += (1 - d_k)(w_k - a)`` with
+    ``d_k = min(ema_decay, (1 + k)/(10 + k))``, so that the start is forgotten (0 gives the last
+    weights). Weights enter it only after their own loss and gradient proved finite. Deterministic
+    given ``module``, the arguments and the state of ``generator``, on one device and thread count.
+
+    Args:
+        module: network, on its device and in its dtype.
+        loss: see ``Loss``; a closure over the data serves scores, critics and velocities alike.
+        steps: optimizer steps; one more loss is evaluated to judge the last weights.
+        optimizer: any torch optimizer; one that calls its closure again (L-BFGS) sees the same batch.
+        ema_decay: in [0, 1).
+        generator: the only source of randomness; advanced by the call.
+        held_out: loss of the averaged weights, evaluated with one fixed seed at every record.
+        every: steps between records; by default a twentieth of ``steps``.
+        rate: learning rate over the training.
+        throw: raise on failure rather than return the status.
+
+    Raises:
+        ValueError: ``steps < 1``, ``every < 1``, ``ema_decay`` outside [0, 1), a module without
+            parameters, a loss that is not a 0-d tensor or does not depend on the parameters.
+        FitError: a loss or gradient that is not finite; ``.result`` holds the last good weights.
+    """
+    if steps < 1 or (every is not None and every < 1):
+        raise ValueError(f"fit: steps and every must be at least 1, got {steps} and {every}")
+    if not 0 <= ema_decay < 1:
+        raise ValueError(f"ema_decay: expected a number in [0, 1), got {ema_decay}")
+    run = _Run(module, loss, optimizer, generator, held_out)
+    status, step = FitStatus.DONE, steps
+    for k in range(steps + 1):
+        try:
+            run.advance(k, steps, min(ema_decay, (1 + k) / (10 + k)), every or max(1, steps // 20), rate)
+        except _NotFiniteError as stop:
+            status, step = stop.status, k
+            break
+    result = FitResult(run.average, tuple(run.history), status, step)
+    if throw and status is not FitStatus.DONE:
+        raise FitError(result.message, result)
+    return result
+
+
+class _NotFiniteError(Exception):
+    def __init__(self, status: FitStatus) -> None:
+        self.status = status
+
+
+class _Run(Generic[M]):
+    """The mutable part of one training."""
+
+    def __init__(
+        self, module: M, loss: Loss, optimizer: OptimizerFactory, generator: torch.Generator, held_out: Loss | None
+    ) -> None:
+        self.work = copy.deepcopy(module).requires_grad_(True).train()
+        self.average = copy.deepcopy(module).requires_grad_(False).eval()
+        self.parameters = list(self.work.parameters())
+        if not self.parameters:
+            raise ValueError("module: has no parameters to train")
+        self.optimizer = optimizer(self.parameters)
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.loss, self.held_out = loss, held_out
+        self.generator = generator
+        self.held_out_seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+        self.history: list[FitRecord] = []
+        self.since: list[float] = []
+
+    def advance(self, k: int, steps: int, decay: float, every: int, rate: RateSchedule) -> None:
+        """Judge the weights after k steps, average and record them; then take the next step, if any."""
+        draws = self.generator.get_state()
+        judged: list[Tensor] = [self._differentiate(draws)]
+        self.since.append(float(judged[0]))
+        if k:
+            self._average(decay)
+        if k % every == 0 or k == steps:
+            self._record(k)
+        if k == steps:
+            return
+        for group, initial in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = initial * rate(k / steps)
+        self.optimizer.step(lambda: float(judged.pop() if judged else self._differentiate(draws)))
+
+    def _differentiate(self, draws: Tensor) -> Tensor:
+        """The loss on the batch of this step, its gradient left in the parameters, both finite."""
+        self.generator.set_state(draws)
+        self.optimizer.zero_grad()
+        value = self.loss(self.work, self.generator)
+        if value.ndim or not value.requires_grad:
+            raise ValueError(
+                f"loss: expected a 0-d tensor that depends on the parameters, got shape {tuple(value.shape)}, "
+                f"requires_grad={value.requires_grad}"
+            )
+        if not bool(torch.isfinite(value)):
+            raise _NotFiniteError(FitStatus.LOSS_NOT_FINITE)
+        value.backward()  # type: ignore[no-untyped-call]
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        if not bool(torch.isfinite(nn.utils.get_total_norm(gradients))):
+            raise _NotFiniteError(FitStatus.GRADIENT_NOT_FINITE)
+        return value.detach()
+
+    def _average(self, decay: float) -> None:
+        with torch.no_grad():
+            for mean, now in zip(self.average.parameters(), self.parameters, strict=True):
+                mean.lerp_(now, 1 - decay)
+            for kept, buffer in zip(self.average.buffers(), self.work.buffers(), strict=True):
+                kept.copy_(buffer)
+
+    def _record(self, k: int) -> None:
+        held_out = None
+        if self.held_out is not None:
+            fixed = torch.Generator(self.generator.device).manual_seed(self.held_out_seed)
+            held_out = float(self.held_out(self.average, fixed))
+        self.history.append(FitRecord(k, math.fsum(self.since) / len(self.since), held_out))
+        self.since.clear()
