@@ -68,6 +68,7 @@ class SmoothDistribution(Distribution, Protocol):
         ...
 
 
+@runtime_checkable
 class Noisable(Protocol):
     """A law whose noised laws are smooth: what ``NoisedScore`` needs."""
 

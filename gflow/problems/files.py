@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+Array = np.ndarray[Any, np.dtype[Any]]
 _KINDS = (".npy", ".npz", ".csv")
 
 
@@ -59,7 +60,7 @@ def _split_key(path: str) -> tuple[FilePath, str | None]:
     return (FilePath(head + ".npz"), key) if colon else (FilePath(path), None)
 
 
-def _read_numpy(file: FilePath, key: str | None) -> np.ndarray[Any, Any]:
+def _read_numpy(file: FilePath, key: str | None) -> Array:
     try:
         loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -81,7 +82,7 @@ def _choose(file: FilePath, key: str | None, names: list[str]) -> str:
     return key
 
 
-def _read_csv(file: FilePath) -> np.ndarray[Any, Any]:
+def _read_csv(file: FilePath) -> Array:
     rows: list[list[float]] = []
     first = True
     with file.open(newline="", encoding="utf-8-sig") as stream:
@@ -112,7 +113,7 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _checked(file: FilePath, array: np.ndarray[Any, Any]) -> Float64[Tensor, "n d"]:
+def _checked(file: FilePath, array: Array) -> Float64[Tensor, "n d"]:
     if array.dtype.kind not in "fiub":
         raise ValueError(f"data file {file}: expected real numbers, got dtype {array.dtype}")
     if array.size == 0:

@@ -50,16 +50,27 @@ class Path(Protocol):
 
     def drift(self, t: Time, /) -> Time:
         """``f = alpha'/alpha`` of the linear SDE ``dx = f x dt + g dw`` with the law of x_t."""
-        return self.d_alpha(t) / self.alpha(t)
+        return linear_drift(self, t)
 
     def diffusion_squared(self, t: Time, /) -> Time:
         """``g^2 = d(sigma^2)/dt - 2 f sigma^2``; negative where noise falls as t grows (linear path)."""
-        sigma = self.sigma(t)
-        return 2.0 * sigma * self.d_sigma(t) - 2.0 * self.drift(t) * sigma * sigma
+        return linear_diffusion_squared(self, t)
 
 
+def linear_drift(path: Path, t: Time) -> Time:
+    """``alpha'/alpha``."""
+    return path.d_alpha(t) / path.alpha(t)
+
+
+def linear_diffusion_squared(path: Path, t: Time) -> Time:
+    """``2 sigma sigma' - 2 f sigma^2``."""
+    sigma = path.sigma(t)
+    return 2.0 * sigma * path.d_sigma(t) - 2.0 * path.drift(t) * sigma * sigma
+
+
+# Not a subclass of Path: a dataclass field cannot override an inherited property.
 @dataclass(frozen=True)
-class Schedule(Path):
+class Schedule:
     """A user's own path from two functions of a 0-d tensor; derivatives by ``torch.func.jvp``.
 
     Float times are evaluated in float64 and returned as floats.
@@ -96,6 +107,14 @@ class Schedule(Path):
     def d_sigma(self, t: Time, /) -> Time:
         """The derivative of ``sigma_of``."""
         return _derivative(self.sigma_of, t)
+
+    def drift(self, t: Time, /) -> Time:
+        """``f = alpha'/alpha``."""
+        return linear_drift(self, t)
+
+    def diffusion_squared(self, t: Time, /) -> Time:
+        """``g^2 = d(sigma^2)/dt - 2 f sigma^2``."""
+        return linear_diffusion_squared(self, t)
 
 
 def _value(f: Callable[[Tensor], Tensor], t: Time) -> Time:

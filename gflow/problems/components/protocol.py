@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -13,6 +13,7 @@ from gflow.velocity import Time
 BLOCK = 2**23
 
 
+@runtime_checkable
 class Components(Protocol):
     """k Gaussians in R^d; the mixture's log-weights (k,) come with each call."""
 
