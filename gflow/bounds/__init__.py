@@ -1,0 +1,40 @@
+"""W2 bounds and error budgets: one function per proposition (docs/theory). Fields in sampling time only."""
+
+from gflow.bounds.budget import ErrorBudget, SamplerRun, ode_budget, sde_budget
+from gflow.bounds.continuous import ladder
+from gflow.bounds.discrete import discrete_ladder
+from gflow.bounds.ladder import Account, Ladder, Profile
+from gflow.bounds.published import (
+    cauchy_schwarz_bound,
+    global_bound,
+    gronwall_bound,
+    initial_error_bound,
+    truncation_bound,
+)
+from gflow.bounds.quadrature import Panels
+from gflow.bounds.sign import sharper_sde_bound, sign_term
+from gflow.bounds.slack import SlackLedger, slack_ledger
+from gflow.bounds.variation import variation_bound
+
+__all__ = [
+    "Account",
+    "ErrorBudget",
+    "Ladder",
+    "Panels",
+    "Profile",
+    "SamplerRun",
+    "SlackLedger",
+    "cauchy_schwarz_bound",
+    "discrete_ladder",
+    "global_bound",
+    "gronwall_bound",
+    "initial_error_bound",
+    "ladder",
+    "ode_budget",
+    "sde_budget",
+    "sharper_sde_bound",
+    "sign_term",
+    "slack_ledger",
+    "truncation_bound",
+    "variation_bound",
+]

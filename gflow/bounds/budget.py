@@ -1,0 +1,215 @@
+"""The error budget: how much of a sampler's W2 error each approximation may cause (W2B-16)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gflow.bounds.continuous import climb, ladder
+from gflow.bounds.discrete import discrete_ladder
+from gflow.bounds.ladder import Ladder, ordered_pairs
+from gflow.bounds.rungs import rms
+from gflow.estimate import Estimate
+from gflow.ode import (
+    DOPRI5,
+    BrownianPath,
+    ConstantStep,
+    EulerMaruyama,
+    ExplicitRK,
+    PIController,
+    StepController,
+    solve_ivp,
+)
+from gflow.ode.interpolation import DenseOutput
+from gflow.transport import ExactW2
+from gflow.velocity import VelocityField
+
+
+@dataclass(frozen=True)
+class ErrorBudget:
+    """Terms whose sum bounds W2 between the sampler's cloud and the target, beside the measured W2."""
+
+    initial: Estimate
+    """Started from the prior instead of the noised data, carried to the end by the model's flow."""
+    model: Estimate
+    """The model's field instead of the reference field."""
+    discretization: Estimate
+    """The numerical method instead of the model's exact flow."""
+    truncation: Estimate | None
+    """Stopped early; None where the target is the law at the stopping time."""
+    monte_carlo: Estimate | None
+    """A finite reference cloud that is independent of the sampler's; None where W2 is between coupled clouds."""
+    measured: Estimate
+    """Exact W2 between the sampler's cloud and the reference cloud."""
+    target: str
+    """``p_0`` or ``p_stop``: the law that ``measured`` and the sum are about."""
+
+    @property
+    def terms(self) -> dict[str, Estimate]:
+        """The terms that exist, by name."""
+        named = {
+            "truncation": self.truncation,
+            "initial": self.initial,
+            "model": self.model,
+            "discretization": self.discretization,
+            "monte_carlo": self.monte_carlo,
+        }
+        return {name: term for name, term in named.items() if term is not None}
+
+    @property
+    def total(self) -> Estimate:
+        """The sum of the terms' means: the bound."""
+        return Estimate.exact(math.fsum(term.mean for term in self.terms.values()), bias="up")
+
+    @property
+    def slack(self) -> Estimate:
+        """Bound minus measured W2."""
+        total = self.total.mean
+        return Estimate(total - self.measured.mean, total - self.measured.hi, total - self.measured.lo, bias="up")
+
+
+@dataclass(frozen=True)
+class SamplerRun:
+    """A budget with the clouds that it is about."""
+
+    budget: ErrorBudget
+    model_ladder: Ladder
+    """Reference against model from the same noised data: what ``budget.model`` is a rung of."""
+    reference: Float[Tensor, "n d"]
+    """Cloud of the reference at the end."""
+    sampled: Float[Tensor, "n d"]
+    """Cloud of the sampler at the end."""
+
+
+def ode_budget(
+    f: VelocityField[Tensor],
+    g: VelocityField[Tensor],
+    x0: Float[Tensor, "n d"],
+    y0: Float[Tensor, "n d"],
+    s0: float,
+    s1: float,
+    *,
+    method: ExplicitRK,
+    controller: StepController,
+    truncation: Estimate | None = None,
+    monte_carlo: Estimate | None = None,
+    tol: float | None = None,
+) -> SamplerRun:
+    """Budget of an ODE sampler: ``y0`` moved by ``method`` along g, against ``x0`` moved exactly along f.
+
+    Every term is a ``pathwise`` rung: f against g from the same ``x0`` (model); g against itself
+    from optimally paired ``x0`` and ``y0`` (initial); the interpolated numerical solution u, which
+    solves u' = g(u) + defect, against the exact flow of g from ``y0`` (discretization, W2B-10). By
+    the triangle inequality the sum bounds W2 between the two final clouds.
+
+    Args:
+        f: reference field in sampling time.
+        g: model field in sampling time.
+        x0: noised data.
+        y0: draws of the prior, as many.
+        s0: initial sampling time.
+        s1: final sampling time.
+        method: the sampler's method.
+        controller: the sampler's steps.
+        truncation: the early-stopping term, which makes the target p_0.
+        monte_carlo: W2 between two independent reference clouds, for a measurement against fresh data.
+        tol: tolerance of the exact flows; 1e-9 for d <= 8, 1e-5 above.
+    """
+    x, y = ordered_pairs(x0, y0, paired=False)
+    model = ladder(f, g, x, None, s0, s1, tol=tol)
+    initial = ladder(g, g, x, y, s0, s1, tol=tol, paired=True)
+    tol = (1e-9 if x.shape[1] <= 8 else 1e-5) if tol is None else tol
+    steady = PIController(rtol=tol, atol=tol)
+    exact = solve_ivp(g, y, s0, s1, method=ExplicitRK(DOPRI5), controller=steady, dense=True)
+    numerical = solve_ivp(g, y, s0, s1, method=method, controller=controller, dense=True)
+    reference = solve_ivp(f, x, s0, s1, method=ExplicitRK(DOPRI5), controller=steady).y1
+    assert exact.dense is not None
+    assert numerical.dense is not None
+    pair = _DefectPair(numerical.dense, exact.dense, y.shape)
+    grid = tuple(sorted({*exact.dense.ts, *numerical.dense.ts}))
+    certificate = climb(pair, g, grid, osl=None, nodes=2, evaluations=0)
+    budget = ErrorBudget(
+        initial=initial.pathwise,
+        model=model.pathwise,
+        discretization=certificate.pathwise,
+        truncation=truncation,
+        monte_carlo=monte_carlo,
+        measured=ExactW2()(reference, numerical.y1).sqrt(),
+        target="p_stop" if truncation is None else "p_0",
+    )
+    return SamplerRun(budget, model, reference, numerical.y1)
+
+
+def sde_budget(
+    f: VelocityField[Tensor],
+    g: VelocityField[Tensor],
+    x0: Float[Tensor, "n d"],
+    y0: Float[Tensor, "n d"],
+    s0: float,
+    s1: float,
+    *,
+    steps: int,
+    refinement: int,
+    diffusion: Callable[[float], float],
+    noise: BrownianPath,
+    truncation: Estimate | None = None,
+    monte_carlo: Estimate | None = None,
+) -> SamplerRun:
+    """Budget of an Euler-Maruyama sampler; all runs share ``noise`` (W2B-5).
+
+    Model and initial terms are ``pathwise`` rungs of the discrete ladder on the sampler's own grid.
+    The discretization term is the coupling distance of the reference at ``steps`` and at
+    ``refinement * steps`` steps: an upper bound of W2 between the two, short of the finer run's own
+    error, hence labelled ``down``.
+
+    Args:
+        f: reference drift in sampling time.
+        g: model drift in sampling time.
+        x0: noised data.
+        y0: draws of the prior, as many.
+        s0: initial sampling time.
+        s1: final sampling time.
+        steps: steps of the sampler.
+        refinement: factor of the reference's finer grid; ``noise`` must hold it.
+        diffusion: coefficient of the noise at sampling time s.
+        noise: the shared Brownian path.
+        truncation: the early-stopping term, which makes the target p_0.
+        monte_carlo: W2 between two independent reference clouds.
+    """
+    x, y = ordered_pairs(x0, y0, paired=False)
+    model = discrete_ladder(f, g, x, None, s0, s1, steps=steps, diffusion=diffusion, noise=noise)
+    initial = discrete_ladder(g, g, x, y, s0, s1, steps=steps, diffusion=diffusion, noise=noise, paired=True)
+    method = EulerMaruyama(diffusion, noise)
+    h = (s1 - s0) / steps
+
+    def run(v: VelocityField[Tensor], z: Tensor, step: float) -> Tensor:
+        return solve_ivp(v, z, s0, s1, method=method, controller=ConstantStep(step)).y1
+
+    fine, coarse, sampled = run(f, x, h / refinement), run(f, x, h), run(g, y, h)
+    budget = ErrorBudget(
+        initial=initial.pathwise,
+        model=model.pathwise,
+        discretization=Estimate.exact(rms((fine - coarse).norm(dim=1)), bias="down"),
+        truncation=truncation,
+        monte_carlo=monte_carlo,
+        measured=ExactW2()(fine, sampled).sqrt(),
+        target="p_stop" if truncation is None else "p_0",
+    )
+    return SamplerRun(budget, model, fine, sampled)
+
+
+class _DefectPair:
+    """The numerical solution u and the exact flow y: u' is the derivative of the interpolant."""
+
+    def __init__(self, numerical: DenseOutput, exact: DenseOutput, shape: torch.Size) -> None:
+        self.numerical, self.exact, self.shape = numerical, exact, shape
+
+    def __call__(self, s: float) -> tuple[Tensor, Tensor, Tensor]:
+        """(u, y, u') at s."""
+        u, slope = self.numerical.at(s)
+        return u.reshape(self.shape), self.exact.at(s)[0].reshape(self.shape), slope.reshape(self.shape)

@@ -1,0 +1,259 @@
+"""The ladder between two exact flows: both solved together to tolerance, the mean Jacobian along their pairs."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gflow.bounds.ladder import (
+    PROPAGATOR_UP_TO,
+    Account,
+    Ladder,
+    OneSidedConstant,
+    Profile,
+    Rates,
+    assemble,
+    ordered_pairs,
+)
+from gflow.bounds.matrix import expm, spectral_norm
+from gflow.bounds.rungs import Step, contributions, log, log_sum, rms
+from gflow.estimate import Estimate
+from gflow.lipschitz import check_rows_independent, jacobian, mean_jacobian
+from gflow.ode import DOPRI5, ExplicitRK, PIController, solve_ivp
+from gflow.ode.interpolation import DenseOutput
+from gflow.velocity import VelocityField
+
+T = TypeVar("T", float, Tensor)
+
+
+@dataclass(frozen=True)
+class Node:
+    """Everything about the pairs at one time."""
+
+    s: float
+    e: Tensor
+    """x - y, (n, d)."""
+    delta: Tensor
+    """x' - g(x), (n, d): what drives the pair apart."""
+    A: Tensor | None
+    """Mean Jacobian of g on the segments, (n, d, d); None above 8 dimensions."""
+    mu: Tensor
+    """Its logarithmic norms, (n,)."""
+    constant: Estimate | None
+    """One-sided Lipschitz constant of g at s."""
+    rates: Rates
+
+
+def ladder(
+    f: VelocityField[Tensor],
+    g: VelocityField[Tensor],
+    x0: Float[Tensor, "n d"],
+    y0: Float[Tensor, "n d"] | None,
+    s0: float,
+    s1: float,
+    *,
+    osl: OneSidedConstant | None = None,
+    tol: float | None = None,
+    nodes: int = 2,
+    paired: bool = False,
+) -> Ladder:
+    """The ladder of W2B-19 between the flows of ``f`` (reference) and ``g`` (model), in sampling time.
+
+    Both flows are solved together by Dormand-Prince to ``tol``; on each accepted step the mean
+    Jacobian A of g between the pair is taken at both ends and in the middle (Gauss nodes in space,
+    secant correction, so that e' = A e + delta holds at these times). The transition of a step is
+    the fourth-order Magnus exponential, growth and sources are Simpson sums. Since c_k is defined
+    by e_{k+1} = Phi_k e_k + c_k, the rungs are ordered and at least ||x_S - y_S|| to round-off.
+
+    Args:
+        f: reference field in the direction of integration; its expectation law is that of x.
+        g: model field, whose Jacobian is needed (closed form where it has ``.jacobian``).
+        x0: initial cloud of the reference, any floating dtype and device.
+        y0: initial cloud of the model; None starts both from ``x0``. Clouds are paired by an
+            optimal plan unless ``paired``.
+        s0: initial sampling time.
+        s1: final sampling time, larger than ``s0``.
+        osl: one-sided Lipschitz constant of g at s, for the published rung; None leaves it out.
+        tol: relative and absolute tolerance of the solve; 1e-9 for d <= 8, 1e-5 above.
+        nodes: Gauss nodes on each segment; pairs whose secant residual exceeds 5 % get 64.
+        paired: row i of ``y0`` belongs to row i of ``x0``.
+
+    Raises:
+        ValueError: bad clouds, ``s1 <= s0``, or fields that couple rows or return another shape.
+        SolveError: the joint solve failed; its message names the time and the particles.
+    """
+    x, y = ordered_pairs(x0, y0, paired=paired)
+    if not s1 > s0:
+        raise ValueError(f"ladder: fields are in sampling time, needs s1 > s0, got s0 = {s0}, s1 = {s1}")
+    for field in (f, g):
+        check_rows_independent(field, s0, x[:2])
+    tol = (1e-9 if x.shape[1] <= PROPAGATOR_UP_TO else 1e-5) if tol is None else tol
+    solution = solve_ivp(
+        lambda s, z: {"x": f(s, z["x"]), "y": g(s, z["y"])},
+        {"x": x, "y": y},
+        s0,
+        s1,
+        method=ExplicitRK(DOPRI5),
+        controller=PIController(rtol=tol, atol=tol),
+        dense=True,
+    )
+    assert solution.dense is not None
+    pair = _JointPair(solution.dense, f, x.shape)
+    return climb(pair, g, pair.grid, osl=osl, nodes=nodes, evaluations=2 * solution.stats.evaluations)
+
+
+class _JointPair:
+    """x and y from one dense solution, with the slopes that it already holds at its nodes."""
+
+    def __init__(self, dense: DenseOutput, f: VelocityField[Tensor], shape: torch.Size) -> None:
+        self.dense, self.f, self.shape = dense, f, shape
+        self.grid = tuple(dense.ts)
+        self._row = {s: k for k, s in enumerate(dense.ts)}
+
+    def __call__(self, s: float) -> tuple[Tensor, Tensor, Tensor]:
+        """(x, y, x') at s."""
+        if s in self._row:
+            k = self._row[s]
+            x, y = self._split(self.dense.ys[k])
+            return x, y, self._split(self.dense.slopes[k])[0]
+        x, y = self._split(self.dense.at(s)[0])
+        return x, y, self.f(s, x)
+
+    def _split(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        half = flat.numel() // 2
+        return flat[:half].reshape(self.shape), flat[half:].reshape(self.shape)
+
+
+def climb(
+    pair: Callable[[float], tuple[Tensor, Tensor, Tensor]],
+    g: VelocityField[Tensor],
+    grid: tuple[float, ...],
+    *,
+    osl: OneSidedConstant | None,
+    nodes: int,
+    evaluations: int,
+) -> Ladder:
+    """The ladder along given pairs: ``pair(s)`` returns x, y and x', and y solves y' = g(s, y)."""
+    with torch.no_grad():
+        first = last = _node(pair, g, grid[0], osl, nodes)
+        steps, account, seen = [], [], [first.rates]
+        for start, end in zip(grid[:-1], grid[1:], strict=True):
+            before = last
+            middle, last = (_node(pair, g, s, osl, nodes) for s in ((start + end) / 2, end))
+            steps.append(_step(before, middle, last, end - start))
+            account.append(_account(before.rates, middle.rates, last.rates, end - start))
+            seen.append(last.rates)
+    entering, arriving = contributions(steps)
+    distance, error = tuple(r.distance for r in seen), tuple(r.error for r in seen)
+    return assemble(
+        first.e,
+        last.e,
+        steps,
+        certified=first.constant is not None and first.constant.bias in ("none", "up"),
+        profile=Profile(grid, distance, error, tuple(entering), tuple(arriving)),
+        account=Account(*zip(*account, strict=True)),
+        evaluations=evaluations,
+    )
+
+
+def _node(
+    pair: Callable[[float], tuple[Tensor, Tensor, Tensor]],
+    g: VelocityField[Tensor],
+    s: float,
+    osl: OneSidedConstant | None,
+    nodes: int,
+) -> Node:
+    x, y, velocity = pair(s)
+    gx, gy = g(s, x), g(s, y)
+    e, delta = x - y, velocity - gx
+    small = x.shape[1] <= PROPAGATOR_UP_TO
+    # Above 8 dimensions only logarithmic norms are kept, so rows go in chunks of bounded memory.
+    rows = len(x) if small else max(1, 2**23 // x.shape[1] ** 2)
+    parts = [
+        mean_jacobian(g, s, *(q[k : k + rows] for q in (x, y)), nodes=nodes, vx=gx[k : k + rows], vy=gy[k : k + rows])
+        for k in range(0, len(x), rows)
+    ]
+    rates = Rates.at(e, delta, gx - gy, lambda: torch.bmm(jacobian(g, s, x), delta[:, :, None])[:, :, 0])
+    constant = None if osl is None else osl(s)
+    return Node(s, e, delta, parts[0].A if small else None, torch.cat([p.mu for p in parts]), constant, rates)
+
+
+def _step(a: Node, m: Node, b: Node, h: float) -> Step:
+    """One step from the nodes at its start, middle and end."""
+    growth, second_half = _simpson(a.mu, m.mu, b.mu, h)
+    length = [node.delta.norm(dim=1) for node in (a, m, b)]
+    transition, kicks, increment = None, None, None
+    if a.A is not None and m.A is not None and b.A is not None:
+        transition, half = _transitions(a.A, m.A, b.A, h)
+        growth = torch.maximum(growth, spectral_norm(transition).log())
+        second_half = torch.maximum(second_half, spectral_norm(half).log())
+        kicks = torch.stack(
+            (
+                torch.bmm(transition, a.delta[:, :, None])[:, :, 0] * (h / 6),
+                torch.bmm(half, m.delta[:, :, None])[:, :, 0] * (4 * h / 6),
+                b.delta * (h / 6),
+            ),
+            2,
+        )
+        increment = b.e - torch.bmm(transition, a.e[:, :, None])[:, :, 0]
+    source = h / 6 * (growth.exp() * length[0] + 4 * second_half.exp() * length[1] + length[2])
+    if increment is None:
+        # Without transitions the increment is known by its length alone.
+        source = torch.maximum(source, b.e.norm(dim=1) - growth.exp() * a.e.norm(dim=1))
+    highest = [float(node.mu.max()) for node in (a, m, b)]
+    errors = [rms(q) for q in length]
+    top, top_source = _scalar_step(highest, errors, h, float(growth.max()), float(second_half.max()))
+    published, published_source = None, -math.inf
+    if a.constant is not None and m.constant is not None and b.constant is not None:
+        # The measured norms belong to the domain too (W2B-19): a sampled constant may lie below them.
+        values = [max(c.mean, mu) for c, mu in zip((a.constant, m.constant, b.constant), highest, strict=True)]
+        published, published_source = _scalar_step(values, errors, h, top, top)
+    return Step.ordered(
+        growth=growth,
+        source=source,
+        local_growth=top,
+        log_local_source=top_source,
+        global_growth=published,
+        log_global_source=published_source,
+        transition=transition,
+        kicks=kicks,
+        increment=increment,
+    )
+
+
+def _scalar_step(
+    constants: list[float], errors: list[float], h: float, floor: float, half_floor: float
+) -> tuple[float, float]:
+    """Growth and log source of a step for one constant at its start, middle and end; not below the floors."""
+    growth, half = _simpson(*constants, h)
+    growth = max(growth, floor)
+    half = max(half, min(half_floor, growth))
+    source = log_sum(growth + log(errors[0] * h / 6), half + log(errors[1] * 4 * h / 6), log(errors[2] * h / 6))
+    return growth, source
+
+
+def _account(a: Rates, m: Rates, b: Rates, h: float) -> tuple[float, float, float]:
+    """Growth, forcing and error of one step for the exact account."""
+    growth, half = _simpson(a.growth, m.growth, b.growth, h)
+    weights = (math.exp(growth) * h / 6, math.exp(half) * 4 * h / 6, h / 6)
+    forcing, error = ((q.forcing for q in (a, m, b)), (q.error for q in (a, m, b)))
+    return growth, sum(map(operator.mul, weights, forcing)), sum(map(operator.mul, weights, error))
+
+
+def _simpson(a: T, m: T, b: T, h: float) -> tuple[T, T]:
+    """Integrals of the parabola through start, middle and end over the step and over its second half."""
+    return h * (a + 4 * m + b) / 6, h * (8 * m + 5 * b - a) / 24
+
+
+def _transitions(a: Tensor, m: Tensor, b: Tensor, h: float) -> tuple[Tensor, Tensor]:
+    """Fundamental matrices over the step (Magnus, order 4; Blanes et al. 2009, eq. 253) and over its second half."""
+    mean = (a + 4 * m + b) * (h / 6)
+    commutator = torch.bmm(a, b) - torch.bmm(b, a)
+    return expm(mean - commutator * (h * h / 12)), expm((8 * m + 5 * b - a) * (h / 24))

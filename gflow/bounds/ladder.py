@@ -1,0 +1,168 @@
+"""The bound ladder: five upper bounds of W2 between two flows, from the sharpest to the published one (W2B-19)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gflow.bounds import rungs
+from gflow.bounds.rungs import Step
+from gflow.estimate import Estimate
+from gflow.transport import optimal_pairs
+
+NAMES = ("synchronous", "propagator", "pathwise", "local", "global")
+"""The rungs, each at most the next."""
+PROPAGATOR_UP_TO = 8
+"""Largest dimension in which fundamental matrices are formed."""
+
+OneSidedConstant = Callable[[float], Estimate]
+"""s -> one-sided Lipschitz constant of the model at sampling time s; bias ``down`` where it is sampled."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Where along sampling time the error enters, and what becomes of it; K steps, K + 1 nodes."""
+
+    s: tuple[float, ...]
+    """Nodes, (K + 1)."""
+    distance: tuple[float, ...]
+    """||x_s - y_s|| of the synchronous coupling at the nodes, (K + 1)."""
+    model_error: tuple[float, ...]
+    """||(f - g)(x_s)|| at the nodes, (K + 1)."""
+    entering: tuple[float, ...]
+    """L2 norm of what each step adds, (K)."""
+    arriving: tuple[float, ...]
+    """L2 norm of what is left of it at the end, amplified pathwise, (K)."""
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Upper bounds of W2 between the two clouds at the end of sampling, each at most the next.
+
+    All are bounds for the clouds that were given, not for the laws behind them.
+    """
+
+    synchronous: Estimate
+    """||x_S - y_S||, the coupling that starts both flows from the same pairs."""
+    propagator: Estimate | None
+    """Fundamental matrices; None above 8 dimensions."""
+    pathwise: Estimate
+    """One logarithmic norm per pair."""
+    local: Estimate
+    """One logarithmic norm per time, the largest over the pairs."""
+    global_: Estimate | None
+    """The published form (W2B-1); None where no constant was given."""
+    certified: bool
+    """Whether the constant of ``global`` is a closed form rather than a sampled maximum."""
+    profile: Profile
+    account: Account
+    """The exact account of the coupling distance, which the slack ledger reads (W2B-11)."""
+    evaluations: int
+    """Field evaluations of the two solves together."""
+
+    @property
+    def bounds(self) -> dict[str, Estimate]:
+        """The rungs that exist, by name, in order."""
+        values = (self.synchronous, self.propagator, self.pathwise, self.local, self.global_)
+        return {name: value for name, value in zip(NAMES, values, strict=True) if value is not None}
+
+    def kind(self, name: str) -> str:
+        """``certified`` where the constants of the rung are closed forms, else ``measured``."""
+        return "certified" if name == "synchronous" or (name == "global" and self.certified) else "measured"
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What drives the pairs apart at one time, in the mean (W2B-11); e = x - y, delta = (f - g)(x)."""
+
+    distance: float
+    """W = ||e||."""
+    forcing: float
+    """E[e.delta]/W, its limit ||delta|| where W = 0."""
+    growth: float
+    """E[e.(g(x) - g(y))]/W^2, its limit along delta where W = 0."""
+    error: float
+    """||delta||."""
+
+    @classmethod
+    def at(
+        cls,
+        e: Float[Tensor, "n d"],
+        delta: Float[Tensor, "n d"],
+        gap: Float[Tensor, "n d"],
+        push: Callable[[], Float[Tensor, "n d"]],
+    ) -> Rates:
+        """Rates from the pairs; ``push()`` is Dg delta, wanted only where all pairs meet."""
+        squared, error = float((e * e).sum(1).mean()), rungs.rms(delta.norm(dim=1))
+        if squared > 0:
+            w = math.sqrt(squared)
+            return cls(w, float((e * delta).sum(1).mean()) / w, float((e * gap).sum(1).mean()) / squared, error)
+        growth = float((delta * push()).sum(1).mean()) / error**2 if error > 0 else 0.0
+        return cls(0.0, error, growth, error)
+
+
+@dataclass(frozen=True)
+class Account:
+    """The exact account of the coupling distance, step by step: W <- exp(growth) W + forcing."""
+
+    growth: tuple[float, ...]
+    forcing: tuple[float, ...]
+    error: tuple[float, ...]
+    """What replaces ``forcing`` when the alignment of e and delta is not used."""
+
+
+def ordered_pairs(
+    x0: Float[Tensor, "n d"], y0: Float[Tensor, "n d"] | None, *, paired: bool
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
+    """The initial pairs: the same cloud twice, the given pairs, or an optimal plan between the clouds.
+
+    Raises:
+        ValueError: clouds that are not (n, d) of one shape and dtype, fewer than 2 points, or
+            numbers that are not finite.
+    """
+    for name, cloud in (("x0", x0), ("y0", x0 if y0 is None else y0)):
+        if cloud.ndim != 2 or len(cloud) < 2 or not cloud.is_floating_point():
+            raise ValueError(f"{name}: expected a floating-point cloud (n >= 2, d), got {tuple(cloud.shape)}")
+        if not bool(torch.isfinite(cloud).all()):
+            bad = int((~torch.isfinite(cloud)).any(1).sum())
+            raise ValueError(f"{name}: expected finite numbers, got NaN or infinity in {bad} of {len(cloud)} rows")
+    if y0 is None:
+        return x0, x0
+    if y0.shape != x0.shape or y0.dtype != x0.dtype:
+        raise ValueError(f"y0: expected {tuple(x0.shape)} of {x0.dtype} as x0, got {tuple(y0.shape)} of {y0.dtype}")
+    return x0, y0 if paired else y0[optimal_pairs(x0, y0).to(y0.device)]
+
+
+def assemble(
+    e0: Float[Tensor, "n d"],
+    e1: Float[Tensor, "n d"],
+    steps: list[Step],
+    *,
+    certified: bool,
+    profile: Profile,
+    account: Account,
+    evaluations: int,
+) -> Ladder:
+    """The rungs of a sequence of steps that carries the differences ``e0`` to ``e1``."""
+    length = e0.norm(dim=1)
+    has_global = all(step.global_growth is not None for step in steps)
+    local = rungs.scalar(rungs.rms(length), [s.local_growth for s in steps], [s.log_local_source for s in steps])
+    published = [s.global_growth for s in steps if s.global_growth is not None]
+    top = rungs.scalar(rungs.rms(length), published, [s.log_global_source for s in steps]) if has_global else None
+    formed = all(step.transition is not None for step in steps)
+    return Ladder(
+        synchronous=Estimate.bound(rungs.log_rms(e1.norm(dim=1).log()), bias="up"),
+        propagator=Estimate.bound(rungs.propagator(e0, steps), bias="up") if formed else None,
+        pathwise=Estimate.bound(rungs.pathwise(length, steps), bias="up"),
+        local=Estimate.bound(local, bias="up"),
+        global_=None if top is None else Estimate.bound(top, bias="up" if certified else "down"),
+        certified=certified,
+        profile=profile,
+        account=account,
+        evaluations=evaluations,
+    )

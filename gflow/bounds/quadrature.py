@@ -1,0 +1,88 @@
+"""Composite Gauss quadrature in time that also integrates to the end: what a Gronwall bound needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+_NODES = 8
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Gauss-Legendre panels on [s0, s1], 8 nodes each: spectral order for smooth integrands.
+
+    Raises:
+        ValueError: fewer than two edges, or edges that do not increase.
+    """
+
+    edges: tuple[float, ...]
+    """Ends of the panels, increasing."""
+
+    def __post_init__(self) -> None:
+        """Check the edges."""
+        if len(self.edges) < 2 or any(b <= a for a, b in zip(self.edges[:-1], self.edges[1:], strict=True)):
+            raise ValueError(f"Panels: edges must increase and be at least 2, got {self.edges}")
+
+    @classmethod
+    def uniform(cls, s0: float, s1: float, panels: int) -> Panels:
+        """Panels of equal length."""
+        return cls(tuple(float(s) for s in np.linspace(s0, s1, panels + 1)))
+
+    @classmethod
+    def graded(cls, s0: float, s1: float, panels: int, *, last: float) -> Panels:
+        """Panels whose distance to ``s1`` shrinks geometrically to ``last``: for fields stiff at the data end."""
+        ratio = (last / (s1 - s0)) ** (1.0 / (panels - 1))
+        return cls((*(float(s1 - (s1 - s0) * ratio**k) for k in range(panels)), s1))
+
+    @property
+    def nodes(self) -> Array:
+        """All nodes in order, (panels * 8,)."""
+        theta, _, _ = _rule()
+        return np.concatenate([a + (b - a) * theta for a, b in self._spans()])
+
+    @property
+    def weights(self) -> Array:
+        """Weights of the nodes."""
+        _, weight, _ = _rule()
+        return np.concatenate([(b - a) * weight for a, b in self._spans()])
+
+    def tail(self, values: Array) -> Array:
+        """Integral from each node to s1 of the function with these values at the nodes."""
+        _, weight, to_end = _rule()
+        parts = np.asarray(values, dtype=np.float64).reshape(len(self.edges) - 1, _NODES)
+        lengths = np.diff(self.edges)[:, None]
+        whole = (parts * weight).sum(1) * lengths[:, 0]
+        later = np.concatenate([np.cumsum(whole[::-1])[::-1][1:], [0.0]])
+        result: Array = (later[:, None] + lengths * (parts @ to_end.T)).reshape(-1)
+        return result
+
+    def integral(self, values: Array) -> float:
+        """Integral over [s0, s1]."""
+        return float(np.dot(self.weights, values))
+
+    def map(self, function: Callable[[float], float]) -> Array:
+        """Values of a scalar function at the nodes."""
+        return np.array([function(float(s)) for s in self.nodes])
+
+    def _spans(self) -> Sequence[tuple[float, float]]:
+        return list(zip(self.edges[:-1], self.edges[1:], strict=True))
+
+
+@lru_cache(maxsize=1)
+def _rule() -> tuple[Array, Array, Array]:
+    """Nodes, weights on [0, 1], and the matrix of int_{node}^1 on the interpolant through the nodes."""
+    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    # Row i, column j: integral from node i to 1 of the j-th Lagrange polynomial, by Legendre series.
+    lagrange = np.linalg.inv(np.polynomial.legendre.legvander(nodes, _NODES - 1))
+    to_end = np.empty((_NODES, _NODES))
+    for j in range(_NODES):
+        primitive = np.polynomial.legendre.legint(lagrange[:, j])
+        at = np.polynomial.legendre.legval
+        to_end[:, j] = at(1.0, primitive) - at(nodes, primitive)
+    return (nodes + 1) / 2, weights / 2, to_end / 2

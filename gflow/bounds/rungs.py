@@ -1,0 +1,147 @@
+"""The algebra of the bound ladder: from one step's growth and sources to the five rungs, in log form.
+
+Step k carries the difference e of a pair by ``e_{k+1} = Phi_k e_k + c_k``. That identity is exact
+whatever ``Phi_k`` is, since c_k is defined by it; every rung replaces it by something larger, so the
+order of the rungs holds to round-off on every grid, and the grid only decides how sharp they are.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gflow.bounds.matrix import spectral_norm
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step does to n pairs; made by ``Step.ordered`` only."""
+
+    growth: Float[Tensor, " n"]
+    """log of a bound of |Phi_k|, per pair."""
+    source: Float[Tensor, " n"]
+    """Bound of what the step adds to |e|, per pair."""
+    local_growth: float
+    """At least every growth."""
+    log_local_source: float
+    """log of at least the L2 norm of the sources."""
+    global_growth: float | None
+    """At least ``local_growth``, or None where no constant is known."""
+    log_global_source: float
+    transition: Float[Tensor, "n d d"] | None
+    """Phi_k, where it is formed."""
+    kicks: Float[Tensor, "n d k"] | None
+    """Additions to e within the step, carried to its end; norms of columns add up."""
+    increment: Float[Tensor, "n d"] | None
+    """c_k = e_{k+1} - Phi_k e_k."""
+
+    @classmethod
+    def ordered(
+        cls,
+        *,
+        growth: Tensor,
+        source: Tensor,
+        local_growth: float,
+        log_local_source: float,
+        global_growth: float | None = None,
+        log_global_source: float = -math.inf,
+        transition: Tensor | None = None,
+        kicks: Tensor | None = None,
+        increment: Tensor | None = None,
+    ) -> Step:
+        """Raise each quantity to the one that it must dominate, where quadrature left it below."""
+        if transition is not None:
+            growth = torch.maximum(growth, spectral_norm(transition).log())
+        if increment is not None:
+            source = torch.maximum(source, increment.norm(dim=1))
+        local_growth = max(local_growth, float(growth.max()))
+        log_local_source = max(log_local_source, log(rms(source)))
+        return cls(
+            growth,
+            source,
+            local_growth,
+            log_local_source,
+            None if global_growth is None else max(global_growth, local_growth),
+            max(log_global_source, log_local_source),
+            transition,
+            kicks,
+            increment,
+        )
+
+
+def rms(x: Float[Tensor, " n"]) -> float:
+    """The L2 norm over particles of per-particle lengths."""
+    return float(x.norm()) / math.sqrt(len(x))
+
+
+def log_rms(log_x: Float[Tensor, " n"]) -> float:
+    """The same from logarithms, without overflow."""
+    return (float(torch.logsumexp(2 * log_x, 0)) - math.log(len(log_x))) / 2
+
+
+def pathwise(e0: Float[Tensor, " n"], steps: list[Step]) -> float:
+    """log of || exp(sum growth)|e_0| + sum exp(later growth) source ||, from the lengths |e_0|."""
+    log_rho = e0.log()
+    for step in steps:
+        log_rho = torch.logaddexp(log_rho + step.growth, step.source.log())
+    return log_rms(log_rho)
+
+
+def scalar(e0: float, growths: list[float], log_sources: list[float]) -> float:
+    """log of the same with one growth and one source for all particles: rungs local and global."""
+    value = log(e0)
+    for growth, source in zip(growths, log_sources, strict=True):
+        value = log_sum(value + growth, source)
+    return value
+
+
+def propagator(e0: Float[Tensor, "n d"], steps: list[Step]) -> float:
+    """log of || |Psi_0 e_0| + sum |Psi_k (addition of step k)| ||, Psi_k the product of later transitions.
+
+    Runs backward over the steps. Psi is rescaled per pair as it grows, so it cannot overflow.
+    """
+    n, d = e0.shape
+    psi = torch.eye(d, dtype=e0.dtype, device=e0.device).expand(n, d, d)
+    log_scale = torch.zeros(n, dtype=e0.dtype, device=e0.device)
+    log_total = torch.full_like(log_scale, -math.inf)
+    for step in reversed(steps):
+        if step.transition is None or step.kicks is None or step.increment is None:
+            raise ValueError("propagator: needs the transition of every step")
+        moved = torch.bmm(psi, torch.cat((step.kicks, step.increment[:, :, None]), 2)).norm(dim=1)
+        added = torch.maximum(moved[:, :-1].sum(1), moved[:, -1])
+        log_total = torch.logaddexp(log_total, added.log() + log_scale)
+        psi = torch.bmm(psi, step.transition)
+        size = psi.flatten(1).norm(dim=1).clamp_min(torch.finfo(e0.dtype).tiny)
+        psi, log_scale = psi / size[:, None, None], log_scale + size.log()
+    start = torch.bmm(psi, e0[:, :, None])[:, :, 0].norm(dim=1)
+    return log_rms(torch.logaddexp(log_total, start.log() + log_scale))
+
+
+def contributions(steps: list[Step]) -> tuple[list[float], list[float]]:
+    """Per step: the L2 norm of what enters, and of what is left of it at the end after pathwise growth."""
+    later = torch.zeros_like(steps[-1].growth)
+    entering, arriving = [], []
+    for step in reversed(steps):
+        entering.append(rms(step.source))
+        arriving.append(_exp(log_rms(step.source.log() + later)))
+        later = later + step.growth
+    return entering[::-1], arriving[::-1]
+
+
+def log(x: float) -> float:
+    """Natural logarithm, -inf at 0."""
+    return math.log(x) if x > 0 else -math.inf
+
+
+def log_sum(*logs: float) -> float:
+    """log of a sum, from the logarithms of its terms."""
+    high = max(logs)
+    return high if math.isinf(high) else high + math.log(math.fsum(math.exp(x - high) for x in logs))
+
+
+def _exp(x: float) -> float:
+    return math.exp(x) if x < 709.0 else math.inf
