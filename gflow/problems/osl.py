@@ -27,7 +27,8 @@ def shared_variance_osl(weights: Float[Tensor, " k"], means: Float[Tensor, "k d"
     """
     width, exact = _grid_width(weights, means)
     if width is None:
-        width, exact = _diameter(means), _affinely_independent(means)
+        width = _diameter(means)
+        exact = width == 0.0 or _affinely_independent(means)
     value = ((width / 2.0) ** 2 / variance - 1.0) / variance
     return Estimate.exact(value, bias="none" if exact else "up")
 
