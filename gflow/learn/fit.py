@@ -154,7 +154,7 @@ class _Run(Generic[M]):
     ) -> None:
         self.work = copy.deepcopy(module).requires_grad_(True).train()
         self.average = copy.deepcopy(module).requires_grad_(False).eval()
-        self.parameters = list(self.work.parameters())
+        self.parameters, self.means = list(self.work.parameters()), list(self.average.parameters())
         if not self.parameters:
             raise ValueError("module: has no parameters to train")
         self.optimizer = optimizer(self.parameters)
@@ -200,7 +200,7 @@ class _Run(Generic[M]):
 
     def _average(self, decay: float) -> None:
         with torch.no_grad():
-            for mean, now in zip(self.average.parameters(), self.parameters, strict=True):
+            for mean, now in zip(self.means, self.parameters, strict=True):
                 mean.lerp_(now, 1 - decay)
             for kept, buffer in zip(self.average.buffers(), self.work.buffers(), strict=True):
                 kept.copy_(buffer)
@@ -209,6 +209,6 @@ class _Run(Generic[M]):
         held_out = None
         if self.held_out is not None:
             fixed = torch.Generator(self.generator.device).manual_seed(self.held_out_seed)
-            held_out = float(self.held_out(self.average, fixed))
+            held_out = float(self.held_out(self.average, fixed).detach())
         self.history.append(FitRecord(k, math.fsum(self.since) / len(self.since), held_out))
         self.since.clear()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gflow.learn.fit import Loss
 from gflow.learn.score import coefficients
 from gflow.problems.path import Path
+from gflow.velocity import Time, VelocityField
 
 Weight = Callable[[Float[Tensor, " n"]], Float[Tensor, " n"]]
 """lambda(t) >= 0 of the squared score error, times (n,) -> (n,)."""
@@ -24,7 +25,7 @@ _UNIFORM_SHARE = 0.1
 class TimeDensity:
     """A piecewise constant density of times, drawn stratified: row i of n from the i-th n-quantile."""
 
-    edges: Float[Tensor, " cells+1"]
+    edges: Float[Tensor, " edges"]
     """Increasing ends of the cells, float64."""
     masses: Float[Tensor, " cells"]
     """Positive probabilities of the cells, of sum 1, float64."""
@@ -143,11 +144,11 @@ def denoising_score_matching(
 
 
 def conditional_error(
-    module: nn.Module, path: Path, t: Float[Tensor, " n"] | float, x_data: Float[Tensor, "n d"], z: Float[Tensor, "n d"]
+    score: VelocityField[Tensor], path: Path, t: Time, x_data: Float[Tensor, "n d"], z: Float[Tensor, "n d"]
 ) -> Float[Tensor, " n"]:
-    """``|s(t, x_t) + z/sigma|^2`` of each row, at ``x_t = alpha x_data + sigma z``; t one number or one per row."""
+    """``|s(t, x_t) + z/sigma|^2`` of each row at ``x_t = alpha x_data + sigma z``; t as a ``ScoreNetwork`` takes it."""
     alpha, sigma = coefficients(path, t, x_data)
-    error = module(t, alpha * x_data + sigma * z) + z / sigma
+    error = score(t, alpha * x_data + sigma * z) + z / sigma
     squared: Tensor = (error * error).sum(1)
     return squared
 

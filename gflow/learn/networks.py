@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -19,6 +19,7 @@ L = TypeVar("L", bound=nn.Module)
 Activation = Callable[[Tensor], Tensor]
 
 
+@runtime_checkable
 class Body(Protocol):
     """A network ``(x, features) -> y``; features of one vector hold for all rows."""
 
@@ -58,7 +59,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Float[Tensor, "n d_in"], features: Tensor | None = None) -> Float[Tensor, "n d_out"]:
         """The value at ``x`` given features (k,) or (n, k); none for a network built without."""
-        check_features(self.features, features)
+        check_input(self, x, features)
         first, *rest = self.layers
         h: Tensor = first(x) if self.features is None else first(x) + self.features(features)
         for layer in rest:
@@ -107,7 +108,7 @@ class ConvNet(nn.Module):
 
     def forward(self, x: Float[Tensor, "n d"], features: Tensor | None = None) -> Float[Tensor, "n d"]:
         """The value at the images ``x`` given features (k,) or (n, k); none for a network built without."""
-        check_features(self.features, features)
+        check_input(self, x, features)
         if x.shape[1] != self.side**2:
             raise ValueError(
                 f"x: expected images of {self.side} x {self.side} = {self.side**2} pixels, got {x.shape[1]}"
@@ -136,10 +137,13 @@ def draw(layer: L, *, fan_in: int, generator: torch.Generator) -> L:
     return layer
 
 
-def check_features(layer: nn.Module | None, features: Tensor | None) -> None:
-    """Raise ValueError when features are given to a network without, or lack in one with."""
-    if (layer is None) != (features is None):
+def check_input(network: nn.Module, x: Tensor, features: Tensor | None) -> None:
+    """Raise ValueError on points of another dtype, or features that the network does not expect or lacks."""
+    dtype = next(network.parameters()).dtype
+    if x.dtype != dtype:
+        raise ValueError(f"x: expected {dtype}, the dtype of the network, got {x.dtype}")
+    if (network.features is None) != (features is None):
         raise ValueError(
-            f"features: the network was built {'without' if layer is None else 'with'} them, "
+            f"features: the network was built {'without' if network.features is None else 'with'} them, "
             f"got {'none' if features is None else tuple(features.shape)}"
         )

@@ -80,7 +80,8 @@ class PairOsl:
         check_rows_independent(field, t, points)
         if not 1 <= self.shifts < len(points):
             raise ValueError(f"shifts: expected 1 to n - 1 = {len(points) - 1}, got {self.shifts}")
-        value = field(t, points)
+        with torch.no_grad():
+            value = field(t, points)
         if not bool(torch.isfinite(value).all()):
             bad = int((~torch.isfinite(value)).any(1).sum())
             raise ValueError(f"field at t={float(t):g}: NaN or infinite for {bad} of {len(points)} particles")

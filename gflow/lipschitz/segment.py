@@ -92,8 +92,8 @@ def mean_jacobian(
     if nodes < 1:
         raise ValueError(f"nodes: needs at least 1, got {nodes}")
     e = _difference(x, y)
-    vx, vy = _values(v, t, x, y, vx, vy)
     with torch.no_grad():
+        vx, vy = _values(v, t, x, y, vx, vy)
         gap, size = vx - vy, x.norm(dim=1) + y.norm(dim=1)
         noise = vx.norm(dim=1) + vy.norm(dim=1)
         a = _quadrature(v, t, y, e, nodes, chunk)

@@ -155,6 +155,14 @@ def test_coupled_rows_and_bad_values_are_refused(estimator):
         estimator(lambda t, x: x / (x != points[3]).all(1, keepdim=True), 0.5, points, direction=1)
 
 
+@pytest.mark.parametrize("estimator", ALL, ids=ids)
+def test_a_field_with_trainable_parameters_is_measured_without_a_graph(estimator):
+    v, points = Sine(3, 0), normal(5, 3, seed=1)
+    expected = estimator(v, 0.5, points, direction=-1)
+    v.w.requires_grad_()
+    assert estimator(v, 0.5, points, direction=-1) == expected
+
+
 def test_bad_arguments_of_the_estimators():
     points = normal(5, 2, seed=1)
     for shifts in (0, 5):

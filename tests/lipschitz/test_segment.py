@@ -159,6 +159,15 @@ def test_the_quotient_of_equal_points_is_undefined():
     assert bool(pair_quotient(Sine(2, 0), 0.5, x, x).isnan().all())
 
 
+def test_the_mean_jacobian_is_detached_from_parameters():
+    v, x, y = Sine(2, 0), normal(5, 2, seed=1), normal(5, 2, seed=2)
+    expected = mean_jacobian(v, 0.5, x, y, nodes=2)
+    v.w.requires_grad_()
+    found = mean_jacobian(v, 0.5, x, y, nodes=2)
+    torch.testing.assert_close(found.A, expected.A, rtol=0, atol=0)
+    assert not any(z.requires_grad for z in (found.A, found.mu, found.residual))
+
+
 def test_bad_arguments_of_pairs():
     v, x = Sine(3, 0), normal(5, 3, seed=1)
     with pytest.raises(ValueError, match=r"nodes.*0"):
