@@ -1,0 +1,87 @@
+"""The outside solvers behind one signature. Their packages are imported at the first use, not before."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from gflow.transport.cost import Matrix
+from gflow.transport.plan import Solver, TransportError
+
+_MAX_ITERATIONS = 10**9  # POT's default of 10**5 is wrong by per cents from n = 4000 on
+_CRUMB = 1e-6  # share of the smallest mass: what the simplex leaves on degenerate arcs by rounding
+
+
+@dataclass(frozen=True)
+class RawPlan:
+    """What a solver found, unchecked; v may be None or only nearly optimal."""
+
+    rows: Int[np.ndarray, " k"]
+    columns: Int[np.ndarray, " k"]
+    mass: Float[np.ndarray, " k"]
+    v: Float[np.ndarray, " m"] | None
+
+    @classmethod
+    def pairing(cls, columns: Int[np.ndarray, " n"], v: Float[np.ndarray, " n"] | None) -> RawPlan:
+        """Row i to ``columns[i]``, uniform mass."""
+        n = len(columns)
+        return cls(np.arange(n), columns.astype(np.int64), np.full(n, 1 / n), v)
+
+    @property
+    def is_permutation(self) -> bool:
+        """Whether each row sends all its mass to a column of its own."""
+        order = np.arange(len(self.rows))
+        return np.array_equal(self.rows, order) and np.array_equal(np.sort(self.columns), order)
+
+
+@cache
+def installed(solver: Solver) -> bool:
+    """Whether the package behind ``solver`` can be imported."""
+    if solver is Solver.LAPJV:
+        return importlib.util.find_spec("lapjv") is not None
+    if solver is Solver.LAPX:
+        # The package "lap" owns the same import name, without this module.
+        return importlib.util.find_spec("lap") is not None and importlib.util.find_spec("lap._lapjvs") is not None
+    return True
+
+
+def network_simplex(
+    cost: Matrix,
+    a: Float[np.ndarray, " n"],
+    b: Float[np.ndarray, " m"],
+    start: tuple[Float[np.ndarray, " n"], Float[np.ndarray, " m"]] | None = None,
+) -> RawPlan:
+    """``ot.emd`` to optimality (Bonneel et al. 2011), any sizes and masses; ``start`` are potentials.
+
+    Raises:
+        TransportError: it stopped before the optimum.
+    """
+    import ot
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the status below says the same, and is not lost
+        plan, log = ot.emd(a, b, cost, numItermax=_MAX_ITERATIONS, log=True, potentials_init=start)
+    if log["warning"] is not None:
+        raise TransportError(f"network simplex: {log['warning']}")
+    rows, columns = np.nonzero(plan)
+    mass = plan[rows, columns]
+    kept = mass > _CRUMB * min(a[a > 0].min(), b[b > 0].min())
+    return RawPlan(rows[kept], columns[kept], mass[kept], log["v"])
+
+
+def assignment(cost: Matrix, solver: Solver) -> RawPlan:
+    """A permutation by lapjv or lapx; both search in float32, so potentials hold about 7 digits."""
+    if solver is Solver.LAPX:
+        import lap
+
+        columns, _ = lap.lapjvs(cost, return_cost=False, jvx_like=False)
+        return RawPlan.pairing(columns, None)
+    import lapjv
+
+    columns, _, (_, _, v) = lapjv.lapjv(cost)
+    return RawPlan.pairing(columns, v.astype(np.float64))
