@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gflow.bounds.continuous import climb, ladder
-from gflow.bounds.discrete import discrete_ladder
-from gflow.bounds.ladder import Ladder, ordered_pairs
+from gflow.bounds.discrete import StepConstant, discrete_ladder
+from gflow.bounds.ladder import Ladder, OneSidedConstant, ordered_pairs
 from gflow.bounds.rungs import rms
 from gflow.estimate import Estimate
 from gflow.ode import (
@@ -98,6 +98,7 @@ def ode_budget(
     controller: StepController,
     truncation: Estimate | None = None,
     monte_carlo: Estimate | None = None,
+    osl: OneSidedConstant | None = None,
     tol: float | None = None,
 ) -> SamplerRun:
     """Budget of an ODE sampler: ``y0`` moved by ``method`` along g, against ``x0`` moved exactly along f.
@@ -118,16 +119,16 @@ def ode_budget(
         controller: the sampler's steps.
         truncation: the early-stopping term, which makes the target p_0.
         monte_carlo: W2 between two independent reference clouds, for a measurement against fresh data.
+        osl: one-sided Lipschitz constant of g, for the published rung of the model's ladder.
         tol: tolerance of the exact flows; 1e-9 for d <= 8, 1e-5 above.
     """
     x, y = ordered_pairs(x0, y0, paired=False)
-    model = ladder(f, g, x, None, s0, s1, tol=tol)
+    model = ladder(f, g, x, None, s0, s1, osl=osl, tol=tol)
     initial = ladder(g, g, x, y, s0, s1, tol=tol, paired=True)
     tol = (1e-9 if x.shape[1] <= 8 else 1e-5) if tol is None else tol
     steady = PIController(rtol=tol, atol=tol)
     exact = solve_ivp(g, y, s0, s1, method=ExplicitRK(DOPRI5), controller=steady, dense=True)
     numerical = solve_ivp(g, y, s0, s1, method=method, controller=controller, dense=True)
-    reference = solve_ivp(f, x, s0, s1, method=ExplicitRK(DOPRI5), controller=steady).y1
     assert exact.dense is not None
     assert numerical.dense is not None
     pair = _DefectPair(numerical.dense, exact.dense, y.shape)
@@ -139,10 +140,10 @@ def ode_budget(
         discretization=certificate.pathwise,
         truncation=truncation,
         monte_carlo=monte_carlo,
-        measured=ExactW2()(reference, numerical.y1).sqrt(),
+        measured=ExactW2()(model.x, numerical.y1).sqrt(),
         target="p_stop" if truncation is None else "p_0",
     )
-    return SamplerRun(budget, model, reference, numerical.y1)
+    return SamplerRun(budget, model, model.x, numerical.y1)
 
 
 def sde_budget(
@@ -159,6 +160,7 @@ def sde_budget(
     noise: BrownianPath,
     truncation: Estimate | None = None,
     monte_carlo: Estimate | None = None,
+    step_constant: StepConstant | None = None,
 ) -> SamplerRun:
     """Budget of an Euler-Maruyama sampler; all runs share ``noise`` (W2B-5).
 
@@ -180,9 +182,12 @@ def sde_budget(
         noise: the shared Brownian path.
         truncation: the early-stopping term, which makes the target p_0.
         monte_carlo: W2 between two independent reference clouds.
+        step_constant: Lipschitz constant of one model step, for the published rung.
     """
     x, y = ordered_pairs(x0, y0, paired=False)
-    model = discrete_ladder(f, g, x, None, s0, s1, steps=steps, diffusion=diffusion, noise=noise)
+    model = discrete_ladder(
+        f, g, x, None, s0, s1, steps=steps, diffusion=diffusion, noise=noise, step_constant=step_constant
+    )
     initial = discrete_ladder(g, g, x, y, s0, s1, steps=steps, diffusion=diffusion, noise=noise, paired=True)
     method = EulerMaruyama(diffusion, noise)
     h = (s1 - s0) / steps

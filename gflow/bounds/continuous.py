@@ -23,7 +23,7 @@ from gflow.bounds.ladder import (
     ordered_pairs,
 )
 from gflow.bounds.matrix import expm, spectral_norm
-from gflow.bounds.rungs import Step, contributions, log, log_sum, rms
+from gflow.bounds.rungs import Step, contributions, growth_rates, log, log_sum, rms
 from gflow.estimate import Estimate
 from gflow.lipschitz import check_rows_independent, jacobian, mean_jacobian
 from gflow.ode import DOPRI5, ExplicitRK, PIController, solve_ivp
@@ -154,10 +154,10 @@ def climb(
     distance, error = tuple(r.distance for r in seen), tuple(r.error for r in seen)
     return assemble(
         first.e,
-        last.e,
+        pair(grid[-1])[:2],
         steps,
         certified=first.constant is not None and first.constant.bias in ("none", "up"),
-        profile=Profile(grid, distance, error, tuple(entering), tuple(arriving)),
+        profile=Profile(grid, distance, error, tuple(entering), tuple(arriving), growth_rates(steps, grid)),
         account=Account(*zip(*account, strict=True)),
         evaluations=evaluations,
     )
@@ -232,7 +232,7 @@ def _scalar_step(
     constants: list[float], errors: list[float], h: float, floor: float, half_floor: float
 ) -> tuple[float, float]:
     """Growth and log source of a step for one constant at its start, middle and end; not below the floors."""
-    growth, half = _simpson(*constants, h)
+    growth, half = _simpson(constants[0], constants[1], constants[2], h)
     growth = max(growth, floor)
     half = max(half, min(half_floor, growth))
     source = log_sum(growth + log(errors[0] * h / 6), half + log(errors[1] * 4 * h / 6), log(errors[2] * h / 6))

@@ -19,7 +19,7 @@ from gflow.bounds.ladder import (
     ordered_pairs,
 )
 from gflow.bounds.matrix import spectral_norm
-from gflow.bounds.rungs import Step, contributions, log, rms
+from gflow.bounds.rungs import Step, contributions, growth_rates, log, rms
 from gflow.estimate import Estimate
 from gflow.lipschitz import check_rows_independent, jacobian, mean_jacobian
 from gflow.ode import EULER, BrownianPath, ConstantStep, EulerMaruyama, ExplicitRK, solve_ivp
@@ -110,10 +110,10 @@ def _climb(
     error = (*(r.error for r in seen), rms((f(ts[-1], xs[-1]) - g(ts[-1], xs[-1])).norm(dim=1)))
     return assemble(
         xs[0] - ys[0],
-        e_last,
+        (xs[-1], ys[-1]),
         steps,
         certified=certified,
-        profile=Profile(ts, distance, error, tuple(entering), tuple(arriving)),
+        profile=Profile(ts, distance, error, tuple(entering), tuple(arriving), growth_rates(steps, ts)),
         account=Account(*zip(*account, strict=True)),
         evaluations=2 * len(steps),
     )

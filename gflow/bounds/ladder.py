@@ -38,6 +38,8 @@ class Profile:
     """L2 norm of what each step adds, (K)."""
     arriving: tuple[float, ...]
     """L2 norm of what is left of it at the end, amplified pathwise, (K)."""
+    constant: tuple[float, ...]
+    """Mean growth rate of the ``local`` rung over each step, (K)."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,10 @@ class Ladder:
     """The exact account of the coupling distance, which the slack ledger reads (W2B-11)."""
     evaluations: int
     """Field evaluations of the two solves together."""
+    x: Float[Tensor, "n d"]
+    """The reference cloud at the end; row i was paired with row i of ``y`` at the start."""
+    y: Float[Tensor, "n d"]
+    """The model cloud at the end."""
 
     @property
     def bounds(self) -> dict[str, Estimate]:
@@ -140,7 +146,7 @@ def ordered_pairs(
 
 def assemble(
     e0: Float[Tensor, "n d"],
-    e1: Float[Tensor, "n d"],
+    ends: tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]],
     steps: list[Step],
     *,
     certified: bool,
@@ -148,15 +154,15 @@ def assemble(
     account: Account,
     evaluations: int,
 ) -> Ladder:
-    """The rungs of a sequence of steps that carries the differences ``e0`` to ``e1``."""
-    length = e0.norm(dim=1)
+    """The rungs of a sequence of steps that carries the differences ``e0`` to that of ``ends``."""
+    length, (x, y) = e0.norm(dim=1), ends
     has_global = all(step.global_growth is not None for step in steps)
     local = rungs.scalar(rungs.rms(length), [s.local_growth for s in steps], [s.log_local_source for s in steps])
     published = [s.global_growth for s in steps if s.global_growth is not None]
     top = rungs.scalar(rungs.rms(length), published, [s.log_global_source for s in steps]) if has_global else None
     formed = all(step.transition is not None for step in steps)
     return Ladder(
-        synchronous=Estimate.bound(rungs.log_rms(e1.norm(dim=1).log()), bias="up"),
+        synchronous=Estimate.bound(rungs.log_rms((x - y).norm(dim=1).log()), bias="up"),
         propagator=Estimate.bound(rungs.propagator(e0, steps), bias="up") if formed else None,
         pathwise=Estimate.bound(rungs.pathwise(length, steps), bias="up"),
         local=Estimate.bound(local, bias="up"),
@@ -165,4 +171,6 @@ def assemble(
         profile=profile,
         account=account,
         evaluations=evaluations,
+        x=x,
+        y=y,
     )

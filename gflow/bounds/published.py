@@ -23,7 +23,7 @@ Samples = Callable[[float], Float[Tensor, "n d"]]
 def gronwall_bound(
     panels: Panels, errors: Array, constants: Array, initial: float, *, bias: Bias = "unknown"
 ) -> Estimate:
-    """int exp(int_s^S L) e_s ds + exp(int L) W_0, from values at the nodes of ``panels`` (W2B-1).
+    """Int exp(int_s^S L) e_s ds + exp(int L) W_0, from values at the nodes of ``panels`` (W2B-1).
 
     Args:
         panels: quadrature in sampling time.

@@ -84,7 +84,7 @@ def log_rms(log_x: Float[Tensor, " n"]) -> float:
 
 
 def pathwise(e0: Float[Tensor, " n"], steps: list[Step]) -> float:
-    """log of || exp(sum growth)|e_0| + sum exp(later growth) source ||, from the lengths |e_0|."""
+    """Log of || exp(sum growth)|e_0| + sum exp(later growth) source ||, from the lengths |e_0|."""
     log_rho = e0.log()
     for step in steps:
         log_rho = torch.logaddexp(log_rho + step.growth, step.source.log())
@@ -92,7 +92,7 @@ def pathwise(e0: Float[Tensor, " n"], steps: list[Step]) -> float:
 
 
 def scalar(e0: float, growths: list[float], log_sources: list[float]) -> float:
-    """log of the same with one growth and one source for all particles: rungs local and global."""
+    """Log of the same with one growth and one source for all particles: rungs local and global."""
     value = log(e0)
     for growth, source in zip(growths, log_sources, strict=True):
         value = log_sum(value + growth, source)
@@ -100,7 +100,7 @@ def scalar(e0: float, growths: list[float], log_sources: list[float]) -> float:
 
 
 def propagator(e0: Float[Tensor, "n d"], steps: list[Step]) -> float:
-    """log of || |Psi_0 e_0| + sum |Psi_k (addition of step k)| ||, Psi_k the product of later transitions.
+    """Log of || |Psi_0 e_0| + sum |Psi_k (addition of step k)| ||, Psi_k the product of later transitions.
 
     Runs backward over the steps. Psi is rescaled per pair as it grows, so it cannot overflow.
     """
@@ -132,13 +132,18 @@ def contributions(steps: list[Step]) -> tuple[list[float], list[float]]:
     return entering[::-1], arriving[::-1]
 
 
+def growth_rates(steps: list[Step], grid: tuple[float, ...]) -> tuple[float, ...]:
+    """Mean rate of the local growth over each step."""
+    return tuple(step.local_growth / (b - a) for step, a, b in zip(steps, grid[:-1], grid[1:], strict=True))
+
+
 def log(x: float) -> float:
     """Natural logarithm, -inf at 0."""
     return math.log(x) if x > 0 else -math.inf
 
 
 def log_sum(*logs: float) -> float:
-    """log of a sum, from the logarithms of its terms."""
+    """Log of a sum, from the logarithms of its terms."""
     high = max(logs)
     return high if math.isinf(high) else high + math.log(math.fsum(math.exp(x - high) for x in logs))
 

@@ -46,7 +46,7 @@ def slack_ledger(ladder: Ladder, w2: Estimate) -> SlackLedger:
 
 
 def _difference(bound: Estimate, value: float) -> Estimate:
-    """bound - value, kept in log form where the bound overflows."""
+    """Bound - value, kept in log form where the bound overflows."""
     if math.isinf(bound.mean):
         return bound
     return Estimate.exact(bound.mean - value, bias=bound.bias)

@@ -30,7 +30,7 @@ def variation_bound(
     tol: float,
     paired: bool = False,
 ) -> Estimate:
-    """int ||DY_{s->S}(x_s) (f - g)(x_s)||_{L2} ds + ||Y(x_0) - Y(y_0)||, Y the flow of g (W2B-12).
+    """Int ||DY_{s->S}(x_s) (f - g)(x_s)||_{L2} ds + ||Y(x_0) - Y(y_0)||, Y the flow of g (W2B-12).
 
     The model error at x_s is carried to the end as a tangent of the model's flow, by forward-mode
     derivatives: no Jacobian and no Lipschitz constant (Benton et al. 2023 use the same formula).
@@ -61,7 +61,7 @@ def variation_bound(
     reference = solve_ivp(f, x, s0, s1, method=method, controller=controller, dense=True)
     assert reference.dense is not None
     steps = reference.dense.ts
-    times = [float(t) for t in np.interp(np.linspace(0, len(steps) - 1, nodes), range(len(steps)), steps)]
+    times = [float(t) for t in np.interp(np.linspace(0, len(steps) - 1, nodes), np.arange(len(steps)), steps)]
     points = [reference.interpolate(t) for t in times]
     errors = [f(t, p) - g(t, p) for t, p in zip(times, points, strict=True)]
     carried = _carry(g, times, points, errors, method, controller)
