@@ -1,6 +1,6 @@
 """W2 bounds and error budgets: one function per proposition (docs/theory). Fields in sampling time only."""
 
-from gflow.bounds.budget import ErrorBudget, SamplerRun, ode_budget, sde_budget
+from gflow.bounds.budget import ErrorBudget, FreshData, SamplerRun, ode_budget, sde_budget
 from gflow.bounds.continuous import ladder
 from gflow.bounds.discrete import discrete_ladder
 from gflow.bounds.ladder import Account, Ladder, Profile
@@ -19,6 +19,7 @@ from gflow.bounds.variation import variation_bound
 __all__ = [
     "Account",
     "ErrorBudget",
+    "FreshData",
     "Ladder",
     "Panels",
     "Profile",

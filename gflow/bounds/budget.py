@@ -26,7 +26,7 @@ from gflow.ode import (
     solve_ivp,
 )
 from gflow.ode.interpolation import DenseOutput
-from gflow.transport import ExactW2
+from gflow.transport import CouplingW2, ExactW2
 from gflow.velocity import VelocityField
 
 
@@ -41,11 +41,11 @@ class ErrorBudget:
     discretization: Estimate
     """The numerical method instead of the model's exact flow."""
     truncation: Estimate | None
-    """Stopped early; None where the target is the law at the stopping time."""
+    """Stopped early: coupling of fresh data with their noised selves; None where the target is p_stop."""
     monte_carlo: Estimate | None
-    """A finite reference cloud that is independent of the sampler's; None where W2 is between coupled clouds."""
+    """Finite clouds: W2 between noised fresh data and the reference cloud; None without fresh data."""
     measured: Estimate
-    """Exact W2 between the sampler's cloud and the reference cloud."""
+    """Exact W2 between the sampler's cloud and fresh data, or the reference cloud without them."""
     target: str
     """``p_0`` or ``p_stop``: the law that ``measured`` and the sum are about."""
 
@@ -74,6 +74,16 @@ class ErrorBudget:
 
 
 @dataclass(frozen=True)
+class FreshData:
+    """Independent draws of the data, and the same draws noised to the stopping time."""
+
+    clean: Float[Tensor, "m d"]
+    """Points of p_0."""
+    noised: Float[Tensor, "m d"]
+    """alpha x + sigma z of the same points at the stopping time, row by row."""
+
+
+@dataclass(frozen=True)
 class SamplerRun:
     """A budget with the clouds that it is about."""
 
@@ -96,8 +106,7 @@ def ode_budget(
     *,
     method: ExplicitRK,
     controller: StepController,
-    truncation: Estimate | None = None,
-    monte_carlo: Estimate | None = None,
+    fresh: FreshData | None = None,
     osl: OneSidedConstant | None = None,
     tol: float | None = None,
 ) -> SamplerRun:
@@ -117,8 +126,7 @@ def ode_budget(
         s1: final sampling time.
         method: the sampler's method.
         controller: the sampler's steps.
-        truncation: the early-stopping term, which makes the target p_0.
-        monte_carlo: W2 between two independent reference clouds, for a measurement against fresh data.
+        fresh: independent data, which make the measured W2 one to p_0; None measures it to ``reference``.
         osl: one-sided Lipschitz constant of g, for the published rung of the model's ladder.
         tol: tolerance of the exact flows; 1e-9 for d <= 8, 1e-5 above.
     """
@@ -134,16 +142,8 @@ def ode_budget(
     pair = _DefectPair(numerical.dense, exact.dense, y.shape)
     grid = tuple(sorted({*exact.dense.ts, *numerical.dense.ts}))
     certificate = climb(pair, g, grid, osl=None, nodes=2, evaluations=0)
-    budget = ErrorBudget(
-        initial=initial.pathwise,
-        model=model.pathwise,
-        discretization=certificate.pathwise,
-        truncation=truncation,
-        monte_carlo=monte_carlo,
-        measured=ExactW2()(model.x, numerical.y1).sqrt(),
-        target="p_stop" if truncation is None else "p_0",
-    )
-    return SamplerRun(budget, model, model.x, numerical.y1)
+    terms = (initial.pathwise, model.pathwise, certificate.pathwise)
+    return _run(terms, model, model.x, numerical.y1, fresh)
 
 
 def sde_budget(
@@ -158,8 +158,7 @@ def sde_budget(
     refinement: int,
     diffusion: Callable[[float], float],
     noise: BrownianPath,
-    truncation: Estimate | None = None,
-    monte_carlo: Estimate | None = None,
+    fresh: FreshData | None = None,
     step_constant: StepConstant | None = None,
 ) -> SamplerRun:
     """Budget of an Euler-Maruyama sampler; all runs share ``noise`` (W2B-5).
@@ -180,8 +179,7 @@ def sde_budget(
         refinement: factor of the reference's finer grid; ``noise`` must hold it.
         diffusion: coefficient of the noise at sampling time s.
         noise: the shared Brownian path.
-        truncation: the early-stopping term, which makes the target p_0.
-        monte_carlo: W2 between two independent reference clouds.
+        fresh: independent data, which make the measured W2 one to p_0; None measures it to ``reference``.
         step_constant: Lipschitz constant of one model step, for the published rung.
     """
     x, y = ordered_pairs(x0, y0, paired=False)
@@ -196,16 +194,27 @@ def sde_budget(
         return solve_ivp(v, z, s0, s1, method=method, controller=ConstantStep(step)).y1
 
     fine, coarse, sampled = run(f, x, h / refinement), run(f, x, h), run(g, y, h)
+    discretization = Estimate.exact(rms((fine - coarse).norm(dim=1)), bias="down")
+    return _run((initial.pathwise, model.pathwise, discretization), model, fine, sampled, fresh)
+
+
+def _run(
+    terms: tuple[Estimate, Estimate, Estimate],
+    model: Ladder,
+    reference: Float[Tensor, "n d"],
+    sampled: Float[Tensor, "n d"],
+    fresh: FreshData | None,
+) -> SamplerRun:
+    """The budget of two final clouds, widened by the way from the reference cloud to fresh data."""
+    exact = ExactW2()
     budget = ErrorBudget(
-        initial=initial.pathwise,
-        model=model.pathwise,
-        discretization=Estimate.exact(rms((fine - coarse).norm(dim=1)), bias="down"),
-        truncation=truncation,
-        monte_carlo=monte_carlo,
-        measured=ExactW2()(fine, sampled).sqrt(),
-        target="p_stop" if truncation is None else "p_0",
+        *terms,
+        truncation=None if fresh is None else CouplingW2()(fresh.clean, fresh.noised).sqrt(),
+        monte_carlo=None if fresh is None else exact(fresh.noised, reference).sqrt(),
+        measured=exact(reference if fresh is None else fresh.clean, sampled).sqrt(),
+        target="p_stop" if fresh is None else "p_0",
     )
-    return SamplerRun(budget, model, fine, sampled)
+    return SamplerRun(budget, model, reference, sampled)
 
 
 class _DefectPair:

@@ -84,8 +84,8 @@ def _carry(
     """L2 norms of the errors at the end, each pushed by the flow of g from its own time and point."""
 
     def tangent_field(s: Time, z: Pair) -> Pair:
-        value, tangent = jvp(lambda q: g(s, q), (z["y"],), (z["v"],))
-        return {"y": value, "v": tangent}
+        pushed = jvp(lambda q: g(s, q), (z["y"],), (z["v"],))
+        return {"y": pushed[0], "v": pushed[1]}
 
     n = len(points[0])
     state: Pair = {"y": points[0], "v": errors[0]}
