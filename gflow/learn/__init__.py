@@ -1,17 +1,5 @@
 """Networks and the one training loop that scores, critics and velocities share; no ODE."""
 
-from gflow.learn.fit import (
-    FitError,
-    FitRecord,
-    FitResult,
-    FitStatus,
-    Loss,
-    OptimizerFactory,
-    RateSchedule,
-    constant,
-    cosine,
-    fit,
-)
 from gflow.learn.matching import (
     TimeDensity,
     Times,
@@ -26,6 +14,18 @@ from gflow.learn.matching import (
 )
 from gflow.learn.networks import MLP, Body, ConvNet
 from gflow.learn.score import NOISE_FEATURES, ScoreNetwork, noise_features
+from gflow.learn.training import (
+    FitError,
+    FitRecord,
+    FitResult,
+    FitStatus,
+    Loss,
+    OptimizerFactory,
+    RateSchedule,
+    constant,
+    cosine,
+    fit,
+)
 
 __all__ = [
     "MLP",

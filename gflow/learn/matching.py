@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gflow.learn.fit import Loss
 from gflow.learn.score import coefficients
+from gflow.learn.training import Loss
 from gflow.problems.path import Path
 from gflow.velocity import Time, VelocityField
 

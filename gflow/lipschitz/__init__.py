@@ -3,8 +3,8 @@
 A constant belongs to a direction of time (W2B-2): nothing here is a signless "Lipschitz constant".
 """
 
-from gflow.lipschitz.jacobian import jacobian, log_norm
 from gflow.lipschitz.lanczos import LanczosOsl, LanczosValues
+from gflow.lipschitz.pointwise import jacobian, log_norm
 from gflow.lipschitz.rows import check_rows_independent
 from gflow.lipschitz.sampled import JacobianOsl, LipschitzEstimator, PairOsl
 from gflow.lipschitz.segment import MeanJacobian, mean_jacobian, pair_quotient

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.func import jvp
 
 from gflow.estimate import Estimate
-from gflow.lipschitz.jacobian import check_points, reverse_mode
+from gflow.lipschitz.pointwise import check_points, reverse_mode
 from gflow.lipschitz.rows import check_rows_independent
 from gflow.lipschitz.sampled import check_direction
 from gflow.velocity import Time, VelocityField

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gflow.lipschitz.jacobian import check_points, check_value
+from gflow.lipschitz.pointwise import check_points, check_value
 from gflow.velocity import Time, VelocityField
 
 

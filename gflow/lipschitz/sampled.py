@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gflow.estimate import Estimate
-from gflow.lipschitz.jacobian import jacobian, log_norm
+from gflow.lipschitz.pointwise import jacobian, log_norm
 from gflow.lipschitz.rows import check_rows_independent
 from gflow.lipschitz.segment import pair_quotient
 from gflow.velocity import Time, VelocityField

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gflow.lipschitz.jacobian import check_points, check_value, default_chunk, jacobian, log_norm
+from gflow.lipschitz.pointwise import check_points, check_value, default_chunk, jacobian, log_norm
 from gflow.velocity import Time, VelocityField
 
 _REFINED_NODES = 64
