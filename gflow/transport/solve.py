@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ _MARGINAL = 1e-9
 _WARM_GAP = {2: 1e-3, 3: 1e-2, 4: 0.1}
 
 
+@runtime_checkable
 class Settings(Protocol):
     """The options that the exact estimators share."""
 
