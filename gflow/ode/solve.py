@@ -184,20 +184,32 @@ class _Loop(Generic[S]):
         if not self.controller.adaptive:
             return self.controller.first_step(self.y, self.y, span)
         self.carry = self._slope()
-        return self.controller.first_step(self.y, self.carry, span)
+        return max(self.controller.first_step(self.y, self.carry, span), self._shortest())
+
+    def _shortest(self) -> float:
+        return 4 * math.ulp(self.t)
 
     def _clip(self, h: float) -> tuple[float, float]:
-        """The signed step and its end, on the grid origin + k h while h stays; the last step ends at t1 exactly."""
+        """The signed step and its end, on the grid origin + k h while h stays; 0 for a step that times cannot resolve.
+
+        The last step ends at t1 exactly.
+        """
         if h != self.grid[2]:
             self.grid = (self.t, self.stats.accepted, h)
         origin, first, _ = self.grid
         k = self.stats.accepted - first
+        remaining = abs(self.t1 - origin) - k * h
         # Stretch an adaptive step by up to 1 % rather than leave a sliver; a constant one only by round-off.
-        slack = 0.01 if self.controller.adaptive else 1e-6
-        if h * (1 + slack) >= abs(self.t1 - origin) - k * h:
-            return self.t1 - self.t, self.t1
-        t_next = origin + math.copysign((k + 1) * h, self.t1 - self.t0)
-        return t_next - self.t, t_next
+        last = remaining <= h * (1.01 if self.controller.adaptive else 1 + 1e-6)
+        sign = math.copysign(1.0, self.t1 - self.t0)
+        t_next = self.t1 if last else origin + sign * ((k + 1) * h)
+        if self.controller.adaptive:
+            # Below a few ulp a rejected step would be rounded up to the same one, for ever.
+            return (t_next - self.t if last or h >= self._shortest() else 0.0), t_next
+        if t_next == self.t:
+            return 0.0, t_next
+        # A difference of rounded times would not be h to the last bit.
+        return sign * (remaining if remaining < h * (1 - 1e-6) else h), t_next
 
     def _accept(self, step: StepResult, t_next: float, h: float) -> None:
         if self.dense is not None:

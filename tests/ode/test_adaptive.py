@@ -1,0 +1,333 @@
+"""Adaptive steps: against references, through failures, and what they cost."""
+
+import math
+import pickle
+
+import pytest
+import torch
+import torchdiffeq
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.integrate import solve_ivp as scipy_solve_ivp
+
+from gflow.ode import (
+    BOSH3,
+    DOPRI5,
+    EULER,
+    HEUN_EULER,
+    RK4,
+    ConstantStep,
+    ExplicitRK,
+    PIController,
+    Result,
+    SolveError,
+    solve_ivp,
+)
+from gflow.ode.controller import Decision
+from tests.ode.problems import EMBEDDED, Counted, limit_cycle, limit_cycle_exact, named, start
+
+
+def adaptive(v, y0, t0, t1, tableau=DOPRI5, *, tol=1e-8, **options):
+    controller = PIController(rtol=tol, atol=tol)
+    return solve_ivp(v, y0, t0, t1, method=ExplicitRK(tableau), controller=controller, **options)
+
+
+def pendulums(t, y):
+    """Driven pendulums (n, 2), without a closed form."""
+    return torch.stack((y[..., 1], -torch.sin(y[..., 0]) - 0.1 * y[..., 1] + 0.5 * math.cos(2 * t)), -1)
+
+
+def test_dopri5_agrees_with_torchdiffeq_and_scipy():
+    y0 = start()
+    ours = adaptive(pendulums, y0, 0.0, 5.0, tol=1e-10).y1
+    theirs = torchdiffeq.odeint(
+        lambda t, y: pendulums(float(t), y), y0, torch.tensor([0.0, 5.0]), method="dopri5", rtol=1e-10, atol=1e-10
+    )[-1]
+    scipys = scipy_solve_ivp(
+        lambda t, y: pendulums(t, torch.from_numpy(y).reshape(-1, 2)).reshape(-1).numpy(),
+        (0.0, 5.0),
+        y0.reshape(-1).numpy(),
+        method="DOP853",
+        rtol=1e-12,
+        atol=1e-12,
+    ).y[:, -1]
+    reference = torch.from_numpy(scipys).reshape(-1, 2)
+    torch.testing.assert_close(ours, reference, rtol=0, atol=1e-8)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-8)
+
+
+# Where the tolerance rules the steps, and a test stays cheap: tol^(1/(q+1)) is the step.
+COARSE = {HEUN_EULER: 1e-2, BOSH3: 1e-3, DOPRI5: 1e-6}
+
+
+@pytest.mark.parametrize("tableau", **named(EMBEDDED))
+@settings(max_examples=8)
+@given(t0=st.floats(-3.0, 3.0), span=st.floats(1.0, 2.0), scale=st.floats(0.3, 1.5))
+def test_error_falls_with_the_tolerance(tableau, t0, span, scale):
+    exact = limit_cycle_exact(scale * start(), t0, t0 + span)
+    coarse, fine = (
+        (adaptive(limit_cycle, scale * start(), t0, t0 + span, tableau, tol=tol).y1 - exact).abs().max().item()
+        for tol in (COARSE[tableau], COARSE[tableau] / 100)
+    )
+    # A step's error is held at tol and a step is tol^(1/p), so the error goes with tol^((p-1)/p) at worst:
+    # 100^(1/2) for Heun-Euler, 100^(4/5) for Dormand-Prince; half of that is luck.
+    assert fine < 2 * 100 ** (1 / tableau.order - 1) * coarse
+    assert coarse < 20 * COARSE[tableau]
+
+
+@given(t0=st.floats(-2.0, 2.0), span=st.floats(0.1, 1.0))
+def test_there_and_back_again(t0, span):
+    there = adaptive(limit_cycle, start(), t0, t0 + span, tol=1e-11)
+    back = adaptive(limit_cycle, there.y1, t0 + span, t0, tol=1e-11)
+    assert (there.ts[-1], back.ts[-1]) == (t0 + span, t0)
+    torch.testing.assert_close(back.y1, start(), rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("span", [1e-9, 1e9])
+@pytest.mark.parametrize("t0", [0.0, 1e3], ids=["at 0", "at 1000"])
+def test_tiny_and_huge_spans_of_time(span, t0):
+    def decay(t, y):
+        return -y / span
+
+    y0 = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    for solution in (
+        adaptive(decay, y0, t0, t0 + span, tol=1e-9),
+        solve_ivp(decay, y0, t0, t0 + span, method=ExplicitRK(RK4), controller=ConstantStep(span / 100)),
+    ):
+        assert solution.stats.accepted < 200
+        # At t0 = 1000 the span of 1e-9 itself is only known to half an ulp of 1000.
+        torch.testing.assert_close(solution.y1, y0 * math.exp(-1), rtol=1e-4 if t0 and span < 1 else 1e-7, atol=0)
+
+
+def test_a_component_that_stays_zero_needs_no_absolute_tolerance():
+    y0 = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    controller = PIController(rtol=1e-8, atol=0.0)
+    y1 = solve_ivp(lambda t, y: -y, y0, 0.0, 1.0, method=ExplicitRK(DOPRI5), controller=controller).y1
+    torch.testing.assert_close(y1, y0 * math.exp(-1), rtol=1e-7, atol=0)
+
+
+def test_a_start_at_zero_and_a_field_that_is_zero_are_no_trouble():
+    zero = torch.zeros(2, dtype=torch.float64)
+    assert torch.equal(adaptive(lambda t, y: 0 * y, zero, 0.0, 1.0).y1, zero)
+    torch.testing.assert_close(adaptive(lambda t, y: y + t, zero, 0.0, 1.0).y1, zero + math.e - 2, rtol=0, atol=1e-7)
+
+
+# Failures
+
+
+def test_the_step_cap_is_a_verdict_with_the_partial_solution():
+    solution = adaptive(limit_cycle, start(), 0.0, 50.0, max_steps=7, throw=False)
+    assert solution.result is Result.MAX_STEPS
+    assert solution.stats.accepted + solution.stats.rejected == 7
+    assert 0 < solution.ts[-1] < 50
+    exact = limit_cycle_exact(start(), 0.0, solution.ts[-1])
+    torch.testing.assert_close(solution.y1, exact, rtol=0, atol=1e-6)
+    assert "of 50 after 7 steps" in solution.detail
+
+
+@pytest.mark.parametrize("n", [9, 10])
+def test_the_step_cap_counts_exactly(n):
+    result = solve_ivp(
+        limit_cycle, start(), 0.0, 1.0, method=ExplicitRK(EULER), controller=ConstantStep(0.1), max_steps=n, throw=False
+    ).result
+    assert result is (Result.SUCCESS if n == 10 else Result.MAX_STEPS)
+
+
+def test_blow_up_in_finite_time_ends_with_step_underflow_near_it():
+    y0 = torch.tensor([1.0, 0.1], dtype=torch.float64)
+    solution = adaptive(lambda t, y: y**2, y0, 0.0, 2.0, throw=False)
+    assert solution.result is Result.STEP_UNDERFLOW
+    assert solution.ts[-1] == pytest.approx(1.0, abs=1e-6)
+    assert "at t = 1" in solution.detail
+    assert bool(torch.isfinite(solution.y1).all())
+
+
+def nan_after_half(t, y):
+    v = limit_cycle(t, y).clone()
+    if t > 0.5:
+        v[2] = math.nan
+    return v
+
+
+@pytest.mark.parametrize("tableau", **named(EMBEDDED))
+@pytest.mark.parametrize("tol", [1e-3, 1e-8])
+def test_a_field_that_turns_nan_is_named_with_time_and_rows_adaptive(tableau, tol):
+    solution = adaptive(nan_after_half, start(), 0.0, 1.0, tableau, tol=tol, throw=False)
+    assert solution.result is Result.NON_FINITE
+    assert solution.ts[-1] == pytest.approx(0.5, abs=1e-9)
+    assert "t = 0.5" in solution.detail
+    assert "1 of 3 rows, first row 2" in solution.detail
+    assert solution.stats.rejected < 100
+    assert bool(torch.isfinite(solution.y1).all())
+
+
+@pytest.mark.parametrize(
+    ("tableau", "where"),
+    [(EULER, "the field at t = 0.6: "), (RK4, "a stage between t = 0.5 and t = 0.6: ")],
+    ids=["Euler", "RK4"],
+)
+def test_a_field_that_turns_nan_is_named_with_time_and_rows_constant(tableau, where):
+    with pytest.raises(SolveError, match="the state became NaN") as caught:
+        solve_ivp(
+            nan_after_half, start(), 0.0, 1.0, method=ExplicitRK(tableau), controller=ConstantStep(0.1), save_every=1
+        )
+    solution = caught.value.solution
+    assert where + "state: 1 of 3 rows, first row 2" in str(caught.value)
+    assert solution.result is Result.NON_FINITE
+    assert solution.ts == pytest.approx([0.1 * k for k in range(7 if tableau is EULER else 6)])
+    assert solution.ys.shape == (len(solution.ts), 3, 2)
+
+
+def test_a_field_that_is_nan_at_the_start_costs_one_look():
+    field = Counted(lambda t, y: y * math.nan)
+    solution = adaptive(field, start(), 0.25, 1.0, throw=False)
+    assert solution.result is Result.NON_FINITE
+    assert "the field at t = 0.25: state: 3 of 3 rows" in solution.detail
+    assert solution.ts == (0.25,)
+    assert solution.stats.evaluations == len(field.times) <= 7
+
+
+def test_overflow_within_a_long_first_step_is_mended_by_a_shorter_one():
+    def steep(t, y):
+        return torch.where(y.abs() > 1e3, math.nan, -50 * y)
+
+    # The first guess, a hundredth of the state over the slope, is fine; a controller that starts long is not.
+    class Long(PIController):
+        def first_step(self, y, slope, span, /):
+            return span
+
+    solution = solve_ivp(steep, start(), 0.0, 3.0, method=ExplicitRK(DOPRI5), controller=Long(rtol=1e-6, atol=1e-9))
+    assert solution.stats.rejected > 0
+    assert solution.y1.abs().max().item() < 1e-7
+
+
+def test_a_solve_error_survives_the_way_back_from_a_worker():
+    with pytest.raises(SolveError) as caught:
+        adaptive(limit_cycle, start(), 0.0, 50.0, max_steps=3, dense=True)
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert str(copy) == str(caught.value)
+    assert copy.solution.ts == caught.value.solution.ts
+    assert torch.equal(copy.solution.ys, caught.value.solution.ys)
+    assert torch.equal(copy.solution.interpolate(0.0), start())
+
+
+# Costs
+
+
+@pytest.mark.parametrize("dense", [False, True], ids=["ends", "dense"])
+@pytest.mark.parametrize("tableau", **named(EMBEDDED))
+@settings(max_examples=6)
+@given(stiffness=st.floats(1.0, 30.0), tol=st.sampled_from([1e-2, 1e-4]))
+def test_evaluations_are_counted_and_a_rejected_step_keeps_its_first_slope(tableau, dense, stiffness, tol):
+    field = Counted(lambda t, y: stiffness * (math.cos(stiffness * t) - y) * (1 + 10 * (t > 0.3)))
+    stats = adaptive(field, start(), 0.0, 1.0, tableau, tol=tol, dense=dense).stats
+    assert stats.evaluations == len(field.times)
+    stages, tried = tableau.stages, stats.accepted + stats.rejected
+    # One evaluation per stage; the first one only at the start, or per accepted step without FSAL.
+    first = 1 if tableau.fsal else stats.accepted + dense
+    assert stats.evaluations == first + (stages - 1) * tried
+
+
+def test_the_cost_test_meets_rejected_steps():
+    field = Counted(lambda t, y: 30 * (math.cos(30 * t) - y) * (1 + 10 * (t > 0.3)))
+    for tableau in EMBEDDED:
+        assert adaptive(field, start(), 0.0, 1.0, tableau, tol=1e-4).stats.rejected > 2
+
+
+@pytest.mark.parametrize("tableau", **named([EULER, RK4, HEUN_EULER, BOSH3, DOPRI5]))
+@pytest.mark.parametrize("dense", [False, True], ids=["ends", "dense"])
+def test_evaluations_of_constant_steps_are_counted(tableau, dense):
+    field = Counted(limit_cycle)
+    controller = ConstantStep(0.3)
+    stats = solve_ivp(field, start(), 0.0, 1.0, method=ExplicitRK(tableau), controller=controller, dense=dense).stats
+    assert stats.accepted == 4
+    expected = 1 + 4 * (tableau.stages - 1) if tableau.fsal else 4 * tableau.stages + dense
+    assert stats.evaluations == len(field.times) == expected
+    assert stats.smallest_step == pytest.approx(0.1)
+
+
+def test_evaluations_are_counted_in_failures_too():
+    for tableau in EMBEDDED:
+        field = Counted(nan_after_half)
+        assert adaptive(field, start(), 0.0, 1.0, tableau, throw=False, dense=True).stats.evaluations == len(
+            field.times
+        )
+
+
+# Fields that change from step to step
+
+
+class Minibatches:
+    """A field per step; notes which were asked for, and which was evaluated when."""
+
+    def __init__(self):
+        self.asked, self.seen = [], []
+
+    def at_step(self, k):
+        self.asked.append(k)
+        serial = len(self.asked)
+
+        def v(t, y):
+            self.seen.append((k, serial, t))
+            return -(1 + k) * y
+
+        return v
+
+
+class TwiceRejecting:
+    """Adaptive by name: accepts every third attempt."""
+
+    adaptive = True
+
+    def __init__(self):
+        self.attempts = 0
+
+    def first_step(self, y, slope, span, /):
+        return 0.125
+
+    def decide(self, h, y0, y1, error, error_order, memory, /):
+        self.attempts += 1
+        accept = self.attempts % 3 == 0
+        return Decision(accept, 0.125 if accept else h / 2, memory)
+
+
+@pytest.mark.parametrize("tableau", **named(EMBEDDED))
+def test_a_stepwise_field_is_one_field_for_all_stages_and_retries_of_a_step(tableau):
+    field = Minibatches()
+    solution = solve_ivp(
+        field, start(), 0.0, 0.125, method=ExplicitRK(tableau), controller=TwiceRejecting(), save_every=1
+    )
+    assert solution.stats.rejected == 2 * solution.stats.accepted > 2
+    assert field.asked == list(range(solution.stats.accepted))
+    assert solution.stats.evaluations == len(field.seen)
+    for k in field.asked:
+        stages = [(serial, t) for step, serial, t in field.seen if step == k]
+        assert {serial for serial, _ in stages} == {k + 1}
+        # The first slope once, then the other stages of three attempts: nothing carried from the step before.
+        assert len(stages) == 1 + 3 * (tableau.stages - 1)
+        assert stages[0][1] == solution.ts[k]
+
+
+def test_a_stepwise_field_takes_the_steps_of_its_fields():
+    solution = solve_ivp(Minibatches(), start(), 0.0, 0.3, method=ExplicitRK(DOPRI5), controller=ConstantStep(0.1))
+    torch.testing.assert_close(solution.y1, start() * math.exp(-0.6), rtol=1e-6, atol=0)
+
+
+# Arguments
+
+
+def test_error_control_without_an_error_estimate_is_refused_with_the_remedy():
+    with pytest.raises(ValueError, match="needs a method with an error estimate.*use ConstantStep"):
+        adaptive(limit_cycle, start(), 0.0, 1.0, RK4)
+
+
+@pytest.mark.parametrize(("rtol", "atol"), [(-1.0, 1e-3), (math.nan, 1e-3), (1e-3, math.inf), (0.0, 0.0)])
+def test_bad_tolerances_are_refused(rtol, atol):
+    with pytest.raises(ValueError, match="PIController: "):
+        PIController(rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("h", [0.0, -0.1, math.nan, math.inf])
+def test_bad_steps_are_refused(h):
+    with pytest.raises(ValueError, match="h must be positive and finite"):
+        ConstantStep(h)
