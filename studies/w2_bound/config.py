@@ -1,0 +1,152 @@
+"""What `studies.w2_bound` computes: its settings, its cases, and what is refused before work starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gflow.study import UsageError
+
+Kind = Literal["tight", "mixture", "network", "digits", "data", "score", "field"]
+Sampler = Literal["ode", "sde"]
+Method = Literal["euler", "heun", "rk4", "euler_maruyama"]
+PathName = Literal["vp", "ve", "linear"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the study; every one is a flag."""
+
+    n: int = 400
+    """Particles per cloud, mixtures."""
+    n_cloud: int = 100
+    """Particles per cloud, digits and a data file; at most half of the file."""
+    eps: tuple[float, ...] = (0.01, 0.05, 0.1)
+    """Sizes of the controlled score error: shift of the centres, relative error of the width."""
+    steps: tuple[int, ...] = (10, 20, 40, 80)
+    """Steps of the ODE samplers."""
+    sde_steps: tuple[int, ...] = (32, 128, 512)
+    """Steps of the SDE samplers, powers of two."""
+    stops: tuple[float, ...] = (0.01, 0.03, 0.1)
+    """Early-stopping times, beside the base's 0.001."""
+    noise: tuple[float, ...] = (2.0, 5.0, 10.0)
+    """Final beta of the schedule, beside the base's 20: less noise is more initial mismatch."""
+    train_steps: int = 3000
+    """Training steps of each score network."""
+    width: int = 64
+    """Width of the networks' hidden layers for mixtures; images take twice that."""
+    floor_repeats: int = 5
+    """Pairs of samples behind the sampling floor."""
+    variation_nodes: int = 9
+    """Time nodes of the variation-of-constants bound, 4 k + 1; for images and networks."""
+    data: str = ""
+    """A cloud of your own: .npy, .npz (or file.npz:key) or .csv, one point a row. Selects its case."""
+    field: str = ""
+    """A velocity field of your own, package.module:name, called as name(t, y). Selects its case."""
+    score: str = ""
+    """A score of your own, package.module:name, called as name(t, x). Selects its case."""
+    reference: str = ""
+    """What --field or --score is compared with; for --score the data of --data serve as well."""
+    start: str = "normal:2"
+    """Start of --field and --score: a file of points, or normal:d for standard normal draws."""
+    t0: float = 0.0
+    """Start time of --field."""
+    t1: float = 1.0
+    """End time of --field; smaller than t0 where it runs backwards."""
+    path: PathName = "vp"
+    """Noising path of --score and --data: vp (beta 0.1 to 20), ve (sigma to 10) or linear."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One experiment: a model against its reference, with one sampler."""
+
+    name: str
+    kind: Kind
+    sampler: Sampler = "ode"
+    method: Method = "heun"
+    steps: int = 40
+    eps: float = 0.05
+    geometry: Literal["checked", "kwon"] = "checked"
+    """Mixtures: centres at +-0.5 and width 0.1 (W2B-19), or width 0.0125 (Kwon, Fan and Lee 2022)."""
+    stop: float = 1e-3
+    """Distance in path time from the data at which sampling stops."""
+    beta_max: float = 20.0
+    variant: str = ""
+    """Tight: family A or B. Networks: the weight of the training."""
+    swept: str = ""
+    """Name of the quantity that the case's group sweeps."""
+    value: float | str = ""
+    """Its value here."""
+
+
+def cases(config: Config) -> tuple[Case, ...]:
+    """The user's case where one is selected, else the published ones."""
+    if config.data and not config.score:
+        return tuple(Case(f"data/{s}", "data", s, m, 64, stop=1e-2) for s, m in _SAMPLERS)
+    if config.score:
+        return (Case("score/ode", "score", stop=1e-2),)
+    if config.field:
+        return (Case("field", "field"),)
+    return (*_tight(), *_mixtures(config), *_digits())
+
+
+def validate(config: Config) -> None:
+    """Refuse what cannot run; readable files and importable names are checked by loading them."""
+    from studies.w2_bound.user import check
+
+    for name in ("n", "n_cloud", "train_steps", "width", "floor_repeats"):
+        least = 8 if name in ("n", "n_cloud") else 1
+        if getattr(config, name) < least:
+            raise UsageError(f"--{name.replace('_', '-')}: expected at least {least}, got {getattr(config, name)}")
+    for name, values in (("eps", config.eps), ("stops", config.stops), ("noise", config.noise)):
+        if not values or min(values) <= 0:
+            raise UsageError(f"--{name}: expected positive numbers, got {values}")
+    if max(config.stops) >= 1:
+        raise UsageError(f"--stops: expected times below 1, got {config.stops}")
+    if not config.steps or min(config.steps) < 1:
+        raise UsageError(f"--steps: expected positive numbers of steps, got {config.steps}")
+    if not config.sde_steps or any(k < 1 or k & (k - 1) for k in config.sde_steps) or max(config.sde_steps) > 2**16:
+        raise UsageError(f"--sde-steps: expected powers of two up to 65536, got {config.sde_steps}")
+    if config.variation_nodes < 5 or config.variation_nodes % 4 != 1:
+        raise UsageError(f"--variation-nodes: expected 5, 9, 13, ..., got {config.variation_nodes}")
+    check(config)
+
+
+_SAMPLERS: tuple[tuple[Sampler, Method], ...] = (("ode", "heun"), ("sde", "euler_maruyama"))
+
+
+def _tight() -> tuple[Case, ...]:
+    return tuple(
+        Case(f"tight/{s}-{family}", "tight", s, m, 64, stop=1e-2, variant=family)
+        for s, m in _SAMPLERS
+        for family in ("A", "B")
+    )
+
+
+def _mixtures(config: Config) -> tuple[Case, ...]:
+    kwon: Literal["kwon"] = "kwon"
+    return (
+        *(Case(f"mixture/error/{e:g}", "mixture", eps=e, swept="error", value=e) for e in config.eps),
+        *(Case(f"mixture/kwon/{e:g}", "mixture", eps=e, geometry=kwon, swept="kwon", value=e) for e in config.eps),
+        *(
+            Case(f"mixture/{m}/{k}", "mixture", method=m, steps=k, swept=m, value=float(k))
+            for m in ("euler", "heun")
+            for k in config.steps
+        ),
+        *(Case(f"mixture/start/{b:g}", "mixture", beta_max=b, swept="start", value=b) for b in config.noise),
+        *(Case(f"mixture/stop/{t:g}", "mixture", stop=t, swept="stop", value=t) for t in config.stops),
+        *(
+            Case(f"mixture/sde/{k}", "mixture", "sde", "euler_maruyama", k, swept="sde", value=float(k))
+            for k in config.sde_steps
+        ),
+        *(Case(f"mixture/network/{w}", "network", variant=w, swept="network", value=w) for w in WEIGHTS),
+    )
+
+
+def _digits() -> tuple[Case, ...]:
+    return tuple(Case(f"digits/{s}", "digits", s, m, 64, stop=1e-2) for s, m in _SAMPLERS)
+
+
+WEIGHTS = ("uniform", "sigma2", "g2I-over-e")
+"""Training weights of the score networks (W2B-8)."""
