@@ -209,12 +209,12 @@ def _step(a: Node, m: Node, b: Node, h: float) -> Step:
         source = torch.maximum(source, b.e.norm(dim=1) - growth.exp() * a.e.norm(dim=1))
     highest = [float(node.mu.max()) for node in (a, m, b)]
     errors = [rms(q) for q in length]
-    top, top_source = _scalar_step(highest, errors, h, float(growth.max()), float(second_half.max()))
+    top, top_half, top_source = _scalar_step(highest, errors, h, float(growth.max()), float(second_half.max()))
     published, published_source = None, -math.inf
     if a.constant is not None and m.constant is not None and b.constant is not None:
         # The measured norms belong to the domain too (W2B-19): a sampled constant may lie below them.
         values = [max(c.mean, mu) for c, mu in zip((a.constant, m.constant, b.constant), highest, strict=True)]
-        published, published_source = _scalar_step(values, errors, h, top, top)
+        published, _, published_source = _scalar_step(values, errors, h, top, top_half)
     return Step.ordered(
         growth=growth,
         source=source,
@@ -230,13 +230,13 @@ def _step(a: Node, m: Node, b: Node, h: float) -> Step:
 
 def _scalar_step(
     constants: list[float], errors: list[float], h: float, floor: float, half_floor: float
-) -> tuple[float, float]:
-    """Growth and log source of a step for one constant at its start, middle and end; not below the floors."""
+) -> tuple[float, float, float]:
+    """Growth over a step and over its second half, and log source, for one constant; not below the floors."""
     growth, half = _simpson(constants[0], constants[1], constants[2], h)
     growth = max(growth, floor)
-    half = max(half, min(half_floor, growth))
+    half = max(half, half_floor)
     source = log_sum(growth + log(errors[0] * h / 6), half + log(errors[1] * 4 * h / 6), log(errors[2] * h / 6))
-    return growth, source
+    return growth, half, source
 
 
 def _account(a: Rates, m: Rates, b: Rates, h: float) -> tuple[float, float, float]:

@@ -14,6 +14,7 @@ from gflow.bounds import rungs
 from gflow.bounds.rungs import Step
 from gflow.estimate import Estimate
 from gflow.transport import optimal_pairs
+from gflow.velocity import VelocityField
 
 NAMES = ("synchronous", "propagator", "pathwise", "local", "global")
 """The rungs, each at most the next."""
@@ -142,6 +143,22 @@ def ordered_pairs(
     if y0.shape != x0.shape or y0.dtype != x0.dtype:
         raise ValueError(f"y0: expected {tuple(x0.shape)} of {x0.dtype} as x0, got {tuple(y0.shape)} of {y0.dtype}")
     return x0, y0 if paired else y0[optimal_pairs(x0, y0).to(y0.device)]
+
+
+def model_error(
+    f: VelocityField[Tensor], g: VelocityField[Tensor], s: float, x: Float[Tensor, "n d"]
+) -> Float[Tensor, "n d"]:
+    """(f - g)(x) at sampling time s.
+
+    Raises:
+        ValueError: a field returns another shape or dtype.
+    """
+    values = f(s, x), g(s, x)
+    for name, value in zip("fg", values, strict=True):
+        if value.shape != x.shape or value.dtype != x.dtype:
+            got = f"{tuple(value.shape)} of {value.dtype}"
+            raise ValueError(f"{name} at s = {s:.6g}: expected {tuple(x.shape)} of {x.dtype}, got {got}")
+    return values[0] - values[1]
 
 
 def assemble(

@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gflow.bounds.ladder import OneSidedConstant
+from gflow.bounds.ladder import OneSidedConstant, model_error
 from gflow.bounds.quadrature import Array, Panels
 from gflow.bounds.rungs import log, log_sum, rms
 from gflow.estimate import Bias, Estimate
@@ -23,7 +24,9 @@ Samples = Callable[[float], Float[Tensor, "n d"]]
 def gronwall_bound(
     panels: Panels, errors: Array, constants: Array, initial: float, *, bias: Bias = "unknown"
 ) -> Estimate:
-    """Int exp(int_s^S L) e_s ds + exp(int L) W_0, from values at the nodes of ``panels`` (W2B-1).
+    """``int exp(int_s^S L) e_s ds + exp(int L) W_0`` from values at the nodes of ``panels`` (W2B-1).
+
+    Carried as a logarithm. The panels must resolve ``exp(int L)``: a layer between two nodes is not seen.
 
     Args:
         panels: quadrature in sampling time.
@@ -35,14 +38,12 @@ def gronwall_bound(
     Raises:
         ValueError: arrays that do not match the nodes, negative errors or a negative initial distance.
     """
-    for name, values in (("errors", errors), ("constants", constants)):
-        if np.shape(values) != panels.nodes.shape or not np.all(np.isfinite(values)):
-            raise ValueError(f"{name}: expected {len(panels.nodes)} finite values, got {np.shape(values)}")
-    if np.min(errors) < 0 or initial < 0:
-        raise ValueError(f"errors and initial: must not be negative, got {np.min(errors)} and {initial}")
+    _check_values(panels, "errors", errors, least=0.0)
+    _check_values(panels, "constants", constants)
+    _check_number("initial", initial)
     growth = panels.tail(constants)
     terms = [log(w * e) + a for w, e, a in zip(panels.weights, errors, growth, strict=True)]
-    return Estimate.bound(log_sum(*terms, log(initial) + panels.integral(constants)), bias=bias)
+    return Estimate.bound(float(log_sum(*terms, log(initial) + panels.integral(constants))), bias=bias)
 
 
 def global_bound(
@@ -68,6 +69,10 @@ def global_bound(
         osl: one-sided Lipschitz constant of g at s.
         panels: quadrature in sampling time.
         initial: W2 of the initial laws; 0 for the same law.
+
+    Raises:
+        ValueError: a field that returns another shape or is not finite (the message gives the time
+            and the number of particles), constants that are not finite, or ``initial < 0``.
     """
     nodes = [float(s) for s in panels.nodes]
     errors = np.array([_error(f, g, samples, s) for s in nodes])
@@ -103,7 +108,16 @@ def cauchy_schwarz_bound(
         rho: noise of the sampler as a share of g^2; 0 for the probability flow.
         initial: W2 of the initial laws.
         bias: label of the result.
+
+    Raises:
+        ValueError: arrays that do not match the nodes, or a negative ``rho``, g^2, error or distance.
     """
+    for name, values in (("squared_diffusion", squared_diffusion), ("score_errors", score_errors)):
+        _check_values(panels, name, values, least=0.0)
+    for name, values in (("drift_constants", drift_constants), ("score_constants", score_constants)):
+        _check_values(panels, name, values)
+    _check_number("rho", rho)
+    _check_number("initial", initial)
     c = (1.0 + rho) / 2
     constants = drift_constants + c * squared_diffusion * score_constants
     growth = panels.tail(constants)
@@ -112,22 +126,58 @@ def cauchy_schwarz_bound(
     )
     objective = panels.integral(c * squared_diffusion * score_errors**2)
     value = log_sum(log_weight / 2 + log(objective) / 2, log(initial) + panels.integral(constants))
-    return Estimate.bound(value, bias=bias)
+    return Estimate.bound(float(value), bias=bias)
 
 
 def initial_error_bound(path: Path, second_moment: float, dim: int) -> Estimate:
-    """W2(p_T, N(0, I)) <= (alpha_T^2 E|x_0|^2 + (1 - sigma_T)^2 d)^{1/2}, one noise for both (W2B-15)."""
+    """W2(p_T, N(0, I)) <= (alpha_T^2 E|x_0|^2 + (1 - sigma_T)^2 d)^{1/2}, one noise for both (W2B-15).
+
+    ``second_moment`` is E|x_0|^2 of the data.
+
+    Raises:
+        ValueError: ``second_moment < 0`` or ``dim < 1``.
+    """
+    _check_moment(second_moment, dim)
     t = path.noise_time
     alpha, sigma = float(path.alpha(t)), float(path.sigma(t))
     return Estimate.exact(math.sqrt(alpha**2 * second_moment + (1 - sigma) ** 2 * dim), bias="up")
 
 
 def truncation_bound(path: Path, t: float, second_moment: float, dim: int) -> Estimate:
-    """W2(p_0, p_t) <= ((1 - alpha_t)^2 E|x_0|^2 + sigma_t^2 d)^{1/2}: sampling stopped at path time t (W2B-16)."""
+    """W2(p_0, p_t) <= ((1 - alpha_t)^2 E|x_0|^2 + sigma_t^2 d)^{1/2}: sampling stopped at path time t (W2B-16).
+
+    ``second_moment`` is E|x_0|^2 of the data.
+
+    Raises:
+        ValueError: ``second_moment < 0``, ``dim < 1``, or t outside the path.
+    """
+    _check_moment(second_moment, dim)
     alpha, sigma = float(path.alpha(t)), float(path.sigma(t))
     return Estimate.exact(math.sqrt((1 - alpha) ** 2 * second_moment + sigma**2 * dim), bias="up")
 
 
 def _error(f: VelocityField[Tensor], g: VelocityField[Tensor], samples: Samples, s: float) -> float:
     x = samples(s)
-    return rms((f(s, x) - g(s, x)).norm(dim=1))
+    value = model_error(f, g, s, x)
+    bad = int((~torch.isfinite(value)).any(1).sum())
+    if bad:
+        raise ValueError(f"f, g: NaN or infinite at s = {s:.6g} for {bad} of {len(x)} particles")
+    return rms(value.norm(dim=1))
+
+
+def _check_values(panels: Panels, name: str, values: Array, *, least: float = -math.inf) -> None:
+    if np.shape(values) != panels.nodes.shape or not np.all(np.isfinite(values)):
+        raise ValueError(f"{name}: expected {len(panels.nodes)} finite values, got {np.shape(values)}")
+    if np.min(values) < least:
+        raise ValueError(f"{name}: must not be negative, got {np.min(values)}")
+
+
+def _check_number(name: str, value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name}: must be finite and not negative, got {value}")
+
+
+def _check_moment(second_moment: float, dim: int) -> None:
+    _check_number("second_moment", second_moment)
+    if dim < 1:
+        raise ValueError(f"dim: must be at least 1, got {dim}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -26,17 +28,29 @@ class Panels:
 
     def __post_init__(self) -> None:
         """Check the edges."""
-        if len(self.edges) < 2 or any(b <= a for a, b in zip(self.edges[:-1], self.edges[1:], strict=True)):
+        if len(self.edges) < 2 or any(not a < b < math.inf for a, b in pairwise(self.edges)):
             raise ValueError(f"Panels: edges must increase and be at least 2, got {self.edges}")
 
     @classmethod
     def uniform(cls, s0: float, s1: float, panels: int) -> Panels:
-        """Panels of equal length."""
+        """Panels of equal length.
+
+        Raises:
+            ValueError: ``s1 <= s0`` or ``panels < 1``.
+        """
+        _check_span(s0, s1, panels, 1)
         return cls(tuple(float(s) for s in np.linspace(s0, s1, panels + 1)))
 
     @classmethod
     def graded(cls, s0: float, s1: float, panels: int, *, last: float) -> Panels:
-        """Panels whose distance to ``s1`` shrinks geometrically to ``last``: for fields stiff at the data end."""
+        """Panels whose distance to ``s1`` shrinks geometrically to ``last``: for fields stiff at the data end.
+
+        Raises:
+            ValueError: ``s1 <= s0``, ``panels < 2``, or ``last`` outside (0, s1 - s0).
+        """
+        _check_span(s0, s1, panels, 2)
+        if not 0 < last < s1 - s0:
+            raise ValueError(f"last: must lie in (0, s1 - s0 = {s1 - s0}), got {last}")
         ratio = (last / (s1 - s0)) ** (1.0 / (panels - 1))
         return cls((*(float(s1 - (s1 - s0) * ratio**k) for k in range(panels)), s1))
 
@@ -71,7 +85,14 @@ class Panels:
         return np.array([function(float(s)) for s in self.nodes])
 
     def _spans(self) -> Sequence[tuple[float, float]]:
-        return list(zip(self.edges[:-1], self.edges[1:], strict=True))
+        return list(pairwise(self.edges))
+
+
+def _check_span(s0: float, s1: float, panels: int, least: int) -> None:
+    if not s1 > s0:
+        raise ValueError(f"s1: must be larger than s0 = {s0}, got {s1}")
+    if panels < least:
+        raise ValueError(f"panels: needs at least {least}, got {panels}")
 
 
 @lru_cache(maxsize=1)
