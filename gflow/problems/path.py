@@ -58,8 +58,17 @@ class Path(Protocol):
 
 
 def linear_drift(path: Path, t: Time) -> Time:
-    """``alpha'/alpha``."""
-    return path.d_alpha(t) / path.alpha(t)
+    """``alpha'/alpha``.
+
+    Raises:
+        ValueError: ``alpha(t) = 0`` at a float t.
+    """
+    alpha = path.alpha(t)
+    if not isinstance(alpha, Tensor) and alpha == 0.0:
+        raise ValueError(
+            f"t: the drift alpha'/alpha is infinite at t = {t}, where alpha = 0; keep away from pure noise"
+        )
+    return path.d_alpha(t) / alpha
 
 
 def linear_diffusion_squared(path: Path, t: Time) -> Time:

@@ -78,6 +78,18 @@ def test_samples_have_the_moments_of_the_law(law: Distribution, seed: int) -> No
         assert bool(((values.mean(0) - truth).abs() <= 5.0 * standard_error).all())
 
 
+def test_samples_lie_along_the_right_axes() -> None:
+    # In the plane eigenvectors often form a symmetric matrix, which hides a transpose.
+    factor = torch.tensor([[2.0, 0.0, 0.0], [1.5, 0.6, 0.0], [-0.5, 0.9, 0.3]], dtype=F64)
+    covariance, n = factor @ factor.mT, 20000
+    normal = Gaussian(torch.zeros(3, dtype=F64), covariance)
+    pair = GaussianMixture(torch.full((2,), 0.5, dtype=F64), torch.zeros(2, 3, dtype=F64), covariance.repeat(2, 1, 1))
+    for law in (normal, pair):
+        x = law.sample(n, torch.Generator().manual_seed(0))
+        products = x.unsqueeze(2) * x.unsqueeze(1)
+        assert bool(((products.mean(0) - covariance).abs() <= 5.0 * products.std(0) / n**0.5).all())
+
+
 @given(mixtures(d=1), paths(), floats(0.1, 0.9), floats(-3.0, 3.0))
 def test_noised_density_is_the_convolution(law: GaussianMixture, path: Path, share: float, x: float) -> None:
     t = inside(path, share)

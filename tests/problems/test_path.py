@@ -104,3 +104,9 @@ def test_rounding_outside_the_interval_is_forgiven_and_no_more(path: Path) -> No
 def test_bad_paths_name_their_argument(make: Callable[[], Path], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_the_drift_of_pure_noise_is_refused() -> None:
+    for f in (LINEAR.drift, LINEAR.diffusion_squared):
+        with pytest.raises(ValueError, match=r"t: the drift alpha'/alpha is infinite at t = 0"):
+            f(0.0)

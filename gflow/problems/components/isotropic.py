@@ -47,13 +47,13 @@ class Isotropic:
 
     def hessian(self, x: Float[Tensor, "n d"], log_weights: Float[Tensor, " k"]) -> Float[Tensor, "n d d"]:
         """``-sum gamma_k I / v_k + Cov_gamma(s_k)``."""
-        y = x - self.centre
-        gamma = self._logits(y, log_weights)[0].softmax(0).mT
+        y = (x - self.centre).mT
+        gamma = self._logits(y.mT, log_weights)[0].softmax(0)
         precisions = self.variances.reciprocal()
-        scores = (self.spread - y.unsqueeze(1)) * precisions.unsqueeze(1)
-        deviation = scores - gamma.unsqueeze(1) @ scores
+        scores = (self.spread.unsqueeze(2) - y) * precisions[:, None, None]
+        deviation = scores - (gamma.unsqueeze(1) * scores).sum(0)
         eye = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-        return covariance(gamma, deviation) - (gamma @ precisions)[:, None, None] * eye
+        return covariance(gamma.mT, deviation.permute(2, 0, 1)) - (gamma.mT @ precisions)[:, None, None] * eye
 
     def width(self) -> int:
         """Numbers per point in the largest temporary of ``hessian``."""
