@@ -157,6 +157,5 @@ def _step(
         log_global_source=log(rms(source)),
         transition=transitions[0] if small else None,
         kicks=kick[:, :, None] if small else None,
-        increment=kick if small else None,
     )
     return step, measured, rates

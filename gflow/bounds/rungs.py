@@ -35,9 +35,7 @@ class Step:
     transition: Float[Tensor, "n d d"] | None
     """Phi_k, where it is formed."""
     kicks: Float[Tensor, "n d k"] | None
-    """Additions to e within the step, carried to its end; norms of columns add up."""
-    increment: Float[Tensor, "n d"] | None
-    """c_k = e_{k+1} - Phi_k e_k."""
+    """Additions to e within the step, carried to its end; their sum is c_k, their lengths add up."""
 
     @classmethod
     def ordered(
@@ -51,13 +49,12 @@ class Step:
         log_global_source: float = -math.inf,
         transition: Tensor | None = None,
         kicks: Tensor | None = None,
-        increment: Tensor | None = None,
     ) -> Step:
         """Raise each quantity to the one that it must dominate, where quadrature left it below."""
         if transition is not None:
             growth = torch.maximum(growth, spectral_norm(transition).log())
-        if increment is not None:
-            source = torch.maximum(source, increment.norm(dim=1))
+        if kicks is not None:
+            source = torch.maximum(source, kicks.norm(dim=1).sum(1))
         local_growth = max(local_growth, float(growth.max()))
         log_local_source = max(log_local_source, log(rms(source)))
         return cls(
@@ -69,7 +66,6 @@ class Step:
             max(log_global_source, log_local_source),
             transition,
             kicks,
-            increment,
         )
 
 
@@ -109,10 +105,9 @@ def propagator(e0: Float[Tensor, "n d"], steps: list[Step]) -> float:
     log_scale = torch.zeros(n, dtype=e0.dtype, device=e0.device)
     log_total = torch.full_like(log_scale, -math.inf)
     for step in reversed(steps):
-        if step.transition is None or step.kicks is None or step.increment is None:
+        if step.transition is None or step.kicks is None:
             raise ValueError("propagator: needs the transition of every step")
-        moved = torch.bmm(psi, torch.cat((step.kicks, step.increment[:, :, None]), 2)).norm(dim=1)
-        added = torch.maximum(moved[:, :-1].sum(1), moved[:, -1])
+        added = torch.bmm(psi, step.kicks).norm(dim=1).sum(1)
         log_total = torch.logaddexp(log_total, added.log() + log_scale)
         psi = torch.bmm(psi, step.transition)
         size = psi.flatten(1).norm(dim=1).clamp_min(torch.finfo(e0.dtype).tiny)
