@@ -7,6 +7,7 @@ ARGS ?=
 PY := $(VENV)/bin/python
 INSTALL = $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e
 PINS := pyproject.toml constraints.txt
+export NO_MKDOCS_2_WARNING := 1
 
 .PHONY: study test lint docs clean
 

@@ -1,4 +1,4 @@
-"""The Python examples of README and documentation run as printed, and print what they say (lines that begin ``#>``)."""
+"""The Python examples of README and documentation run as printed, and print what they say (lines that begin ``# >``)."""
 
 import contextlib
 import io
@@ -28,4 +28,4 @@ def test_example_runs_as_printed(name, code, tmp_path, monkeypatch):
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(code, name, "exec", dont_inherit=True), {"__name__": "example"})
-    assert printed.getvalue().splitlines() == re.findall(r"^ *#> ?(.*)$", code, re.MULTILINE)
+    assert printed.getvalue().splitlines() == re.findall(r"^ *# > ?(.*)$", code, re.MULTILINE)
