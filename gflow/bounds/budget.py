@@ -12,8 +12,8 @@ from torch import Tensor
 
 from gflow.bounds.continuous import climb, ladder
 from gflow.bounds.discrete import StepConstant, discrete_ladder
-from gflow.bounds.ladder import Ladder, OneSidedConstant, ordered_pairs
-from gflow.bounds.rungs import rms
+from gflow.bounds.ladder import Ladder, OneSidedConstant, default_tolerance, ordered_pairs
+from gflow.bounds.rungs import log, log_sum, rms
 from gflow.estimate import Estimate
 from gflow.ode import (
     DOPRI5,
@@ -63,14 +63,20 @@ class ErrorBudget:
 
     @property
     def total(self) -> Estimate:
-        """The sum of the terms' means: the bound."""
-        return Estimate.exact(math.fsum(term.mean for term in self.terms.values()), bias="up")
+        """The sum of the terms: the bound, in log form; bias ``unknown`` where a term may be too small."""
+        sizes = [
+            math.log(10.0) * t.log10 if math.isinf(t.mean) and t.log10 else log(t.mean) for t in self.terms.values()
+        ]
+        certain = all(term.bias == "up" for term in self.terms.values())
+        return Estimate.bound(log_sum(*sizes), bias="up" if certain else "unknown")
 
     @property
     def slack(self) -> Estimate:
-        """Bound minus measured W2."""
-        total = self.total.mean
-        return Estimate(total - self.measured.mean, total - self.measured.hi, total - self.measured.lo, bias="up")
+        """Bound minus measured W2; the bound itself where it overflows."""
+        bound, w2 = self.total, self.measured
+        if math.isinf(bound.mean):
+            return bound
+        return Estimate(bound.mean - w2.mean, bound.mean - w2.hi, bound.mean - w2.lo, bias=bound.bias)
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,7 @@ def ode_budget(
     x, y = ordered_pairs(x0, y0, paired=False)
     model = ladder(f, g, x, None, s0, s1, osl=osl, tol=tol)
     initial = ladder(g, g, x, y, s0, s1, tol=tol, paired=True)
-    tol = (1e-9 if x.shape[1] <= 8 else 1e-5) if tol is None else tol
+    tol = default_tolerance(x) if tol is None else tol
     steady = PIController(rtol=tol, atol=tol)
     exact = solve_ivp(g, y, s0, s1, method=ExplicitRK(DOPRI5), controller=steady, dense=True)
     numerical = solve_ivp(g, y, s0, s1, method=method, controller=controller, dense=True)

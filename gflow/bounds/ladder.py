@@ -129,20 +129,32 @@ def ordered_pairs(
     """The initial pairs: the same cloud twice, the given pairs, or an optimal plan between the clouds.
 
     Raises:
-        ValueError: clouds that are not (n, d) of one shape and dtype, fewer than 2 points, or
-            numbers that are not finite.
+        TypeError: clouds that are not tensors.
+        ValueError: clouds that are not (n, d) of one shape, dtype and device, fewer than 2 points,
+            or numbers that are not finite.
     """
     for name, cloud in (("x0", x0), ("y0", x0 if y0 is None else y0)):
-        if cloud.ndim != 2 or len(cloud) < 2 or not cloud.is_floating_point():
-            raise ValueError(f"{name}: expected a floating-point cloud (n >= 2, d), got {tuple(cloud.shape)}")
+        if not isinstance(cloud, Tensor):
+            raise TypeError(f"{name}: expected a tensor (n, d), got {type(cloud).__name__}")
+        if cloud.ndim != 2 or len(cloud) < 2 or not cloud.numel() or not cloud.is_floating_point():
+            given = f"{tuple(cloud.shape)} of {cloud.dtype}"
+            raise ValueError(f"{name}: expected a floating-point cloud (n >= 2, d >= 1), got {given}")
         if not bool(torch.isfinite(cloud).all()):
             bad = int((~torch.isfinite(cloud)).any(1).sum())
             raise ValueError(f"{name}: expected finite numbers, got NaN or infinity in {bad} of {len(cloud)} rows")
     if y0 is None:
         return x0, x0
-    if y0.shape != x0.shape or y0.dtype != x0.dtype:
-        raise ValueError(f"y0: expected {tuple(x0.shape)} of {x0.dtype} as x0, got {tuple(y0.shape)} of {y0.dtype}")
+    mine, its = ((tuple(c.shape), c.dtype, c.device) for c in (x0, y0))
+    if mine != its:
+        raise ValueError(
+            f"y0: expected {mine[0]} of {mine[1]} on {mine[2]} as x0, got {its[0]} of {its[1]} on {its[2]}"
+        )
     return x0, y0 if paired else y0[optimal_pairs(x0, y0).to(y0.device)]
+
+
+def default_tolerance(x: Float[Tensor, "n d"]) -> float:
+    """Tolerance of the exact flows: 1e-9 for d <= 8, 1e-5 above, and what the dtype resolves."""
+    return max(1e-9 if x.shape[1] <= PROPAGATOR_UP_TO else 1e-5, 8 * torch.finfo(x.dtype).eps)
 
 
 def model_error(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from jaxtyping import Float
 from torch import Tensor
 
+from gflow.bounds.rungs import log, log_sum
 from gflow.estimate import Estimate
 
 
@@ -50,20 +52,50 @@ def sharper_sde_bound(
         constants: one-sided Lipschitz constants of the SDE's model drift in sampling time.
         half_squared_diffusion: g^2/2.
         signs: sign term under the optimal coupling.
-        distances: W2(p_s, q_s), positive wherever the sign term is not 0.
+        distances: W2(p_s, q_s); where it is 0 the gain, a 0/0, is left out.
+
+    The bound is never taken below 0, and carried as a logarithm.
 
     Raises:
-        ValueError: sequences of different lengths, or fewer than 2 nodes.
+        ValueError: sequences of different lengths, fewer than 2 nodes, numbers that are not finite,
+            nodes that do not increase, or a negative error, g^2/2 or distance.
     """
     columns = (s, errors, constants, half_squared_diffusion, signs, distances)
     if len({len(c) for c in columns}) != 1 or len(s) < 2:
         raise ValueError(f"sharper_sde_bound: expected sequences of one length >= 2, got {[len(c) for c in columns]}")
+    _check_columns(s, errors, constants, half_squared_diffusion, signs, distances)
     gain = [a * sign / w if w > 0 else 0.0 for a, sign, w in zip(half_squared_diffusion, signs, distances, strict=True)]
     source = [e - q for e, q in zip(errors, gain, strict=True)]
-    value = distances[0]
+    value = log(distances[0])
     for k in range(len(s) - 1):
         h = s[k + 1] - s[k]
         growth = h * (constants[k] + constants[k + 1]) / 2
-        value = math.exp(growth) * (value + h * source[k] / 2) + h * source[k + 1] / 2
-        value = max(value, 0.0)
-    return Estimate.exact(value, bias="up")
+        value = _log_add(_log_add(value, h * source[k] / 2) + growth, h * source[k + 1] / 2)
+    return Estimate.bound(value, bias="up")
+
+
+def _check_columns(s: Sequence[float], errors: Sequence[float], *others: Sequence[float]) -> None:
+    constants, half_squared_diffusion, signs, distances = others
+    named = {
+        "s": s,
+        "errors": errors,
+        "constants": constants,
+        "half_squared_diffusion": half_squared_diffusion,
+        "signs": signs,
+        "distances": distances,
+    }
+    for name, column in named.items():
+        if not all(math.isfinite(v) for v in column):
+            raise ValueError(f"{name}: expected finite numbers, got {list(column)}")
+        if name in ("errors", "half_squared_diffusion", "distances") and min(column) < 0:
+            raise ValueError(f"{name}: must not be negative, got {min(column)}")
+    if any(b <= a for a, b in pairwise(s)):
+        raise ValueError(f"s: nodes must increase, got {list(s)}")
+
+
+def _log_add(log_value: float, c: float) -> float:
+    """log(max(value + c, 0))."""
+    if c >= 0:
+        return log_sum(log_value, log(c))
+    drop = log(-c) - log_value
+    return log_value + math.log1p(-math.exp(drop)) if drop < 0 else -math.inf
