@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+_LARGEST = 1e150
+
 
 @dataclass(frozen=True)
 class Clouds:
@@ -43,8 +45,9 @@ def read_clouds(
 
     Raises:
         TypeError: an argument that is not a tensor.
-        ValueError: not (n, d) floating-point, fewer than ``least`` points, NaN or infinity,
-            different dimensions, or weights that are not n non-negative numbers with a positive sum.
+        ValueError: not (n, d) floating-point, fewer than ``least`` points, NaN, infinity or squares
+            that overflow, different dimensions, or weights that are not n non-negative numbers with
+            a positive sum.
     """
     check_cloud("x", x, least=least)
     check_cloud("y", y, least=least)
@@ -52,13 +55,14 @@ def read_clouds(
         raise ValueError(f"y: expected dimension {x.shape[1]} as x has, got {tuple(y.shape)}")
     a, b = _weights("x_weights", x_weights, len(x)), _weights("y_weights", y_weights, len(y))
     xs, ys = _float64(x), _float64(y)
+    for name, points in (("x", xs), ("y", ys)):
+        if np.abs(points).max() > _LARGEST:
+            raise ValueError(f"{name}: coordinates beyond {_LARGEST:.0e}, whose squares overflow float64")
     # Distances ignore a common shift; the cancellation in |x|^2 + |y|^2 - 2xy does not.
     centre = xs.mean(axis=0) / 2 + ys.mean(axis=0) / 2
     xs, ys = xs - centre, ys - centre
     largest = max(float(np.abs(xs).max()), float(np.abs(ys).max()))
-    if not math.isfinite(largest):
-        raise ValueError("x, y: coordinates so large that their differences overflow float64")
-    unit = 2.0 ** math.floor(math.log2(largest)) if largest > 0 else 1.0
+    unit = 2.0 ** math.floor(math.log2(largest)) if largest > 1 / _LARGEST else 1.0
     return Clouds(xs / unit, ys / unit, a, b, unit)
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from scipy.spatial.distance import cdist
 
 Matrix = Float[np.ndarray, "n m"]
-_BLOCK_BYTES = 2**21
+_BLOCK_BYTES = 2**20
 _DIRECT_UP_TO = 8  # dimensions in which cdist is as fast as a matrix product (measured)
 _NEAR = 1e-3  # of the largest cost: below, |x|^2 + |y|^2 - 2xy has lost 3 of 16 digits
 
@@ -57,30 +57,42 @@ def pair_costs(x: Float[np.ndarray, "k d"], y: Float[np.ndarray, "k d"], *, root
 
 def blocks(cost: Matrix) -> Iterator[slice]:
     """Slices of rows that stay in cache while they are worked on."""
-    size = max(1, _BLOCK_BYTES // (8 * max(cost.shape[1], 1)))
+    size = _block_rows(cost)
     for start in range(0, len(cost), size):
         yield slice(start, min(start + size, len(cost)))
+
+
+def reduced_blocks(cost: Matrix, v: Float[np.ndarray, " m"]) -> Iterator[tuple[slice, Matrix]]:
+    """``cost_ij - v_j`` block by block, in one buffer that the next block overwrites."""
+    buffer = np.empty((min(_block_rows(cost), len(cost)), cost.shape[1]))
+    for rows in blocks(cost):
+        yield rows, np.subtract(cost[rows], v, out=buffer[: rows.stop - rows.start])
 
 
 def c_transform(cost: Matrix, v: Float[np.ndarray, " m"]) -> Float[np.ndarray, " n"]:
     """``u_i = min_j cost_ij - v_j``: the largest u for which (u, v) is feasible, in one pass."""
     u = np.empty(len(cost))
-    for rows in blocks(cost):
-        u[rows] = (cost[rows] - v).min(axis=1)
+    for rows, reduced in reduced_blocks(cost, v):
+        reduced.min(axis=1, out=u[rows])
     return u
 
 
 def arcs_below(
     cost: Matrix, v: Float[np.ndarray, " m"], cut: Float[np.ndarray, " n"], *, limit: int
 ) -> Int[np.ndarray, " k"] | None:
-    """Flat indices of the entries with ``cost_ij - v_j <= cut_i``; None when there are more than ``limit``."""
-    m = cost.shape[1]
-    found: list[np.ndarray] = []
+    """Flat indices, sorted, of the entries with ``cost_ij - v_j <= cut_i``; None for more than ``limit``."""
+    found = [np.empty(0, dtype=np.int64)]
     total = 0
-    for rows in blocks(cost):
-        hits = np.flatnonzero((cost[rows] - v).ravel() <= np.repeat(cut[rows], m))
+    for rows, reduced in reduced_blocks(cost, v):
+        hits = np.flatnonzero(reduced <= cut[rows, None])
         total += len(hits)
         if total > limit:
             return None
-        found.append(hits + rows.start * m)
+        found.append(hits + rows.start * cost.shape[1])
     return np.concatenate(found)
+
+
+def _block_rows(cost: Matrix) -> int:
+    """Rows of the matrix that fit in a block."""
+    columns = int(cost.shape[1])
+    return max(1, _BLOCK_BYTES // (8 * columns))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gflow.estimate import Estimate
 from gflow.transport import solve
+from gflow.transport.clouds import check_cloud
 from gflow.transport.plan import Solver, TransportPlan
 from gflow.transport.planner import DEFAULT_MEMORY_LIMIT, SolveCost
 
@@ -177,6 +178,8 @@ def optimal_pairs(
     Raises:
         ValueError: clouds of different sizes, or whatever ``ExactW2.solve`` raises.
     """
-    if isinstance(x, Tensor) and isinstance(y, Tensor) and x.ndim == y.ndim == 2 and len(x) != len(y):
+    check_cloud("x", x)
+    check_cloud("y", y)
+    if len(x) != len(y):
         raise ValueError(f"y: expected {len(x)} points as x has, got {len(y)}")
     return ExactW2(memory_limit=memory_limit).solve(x, y).permutation.to(torch.int64).to(x.device)

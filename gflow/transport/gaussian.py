@@ -27,9 +27,8 @@ def bures_squared(
         ValueError: shapes that do not fit, NaN or infinity, a covariance that is not symmetric or
             not positive semi-definite.
     """
-    means = [_mean(n, m, c) for n, m, c in (("mean0", mean0, covariance0), ("mean1", mean1, covariance1))]
     first, second = _factors(covariance0, covariance1)
-    shift = float((means[0] - means[1]).square().sum())
+    shift = float((_mean("mean0", mean0, len(first)) - _mean("mean1", mean1, len(first))).square().sum())
     return shift + float((first - second @ _procrustes(first, second)).square().sum())
 
 
@@ -87,10 +86,10 @@ def _factor(name: str, covariance: Tensor) -> Float[Tensor, "d d"]:
     return factor
 
 
-def _mean(name: str, mean: Tensor, covariance: Tensor) -> Float[Tensor, " d"]:
+def _mean(name: str, mean: Tensor, d: int) -> Float[Tensor, " d"]:
     """A checked mean in float64 on the CPU."""
-    if mean.ndim != 1 or mean.shape != covariance.shape[:1]:
-        raise ValueError(f"{name}: expected shape {tuple(covariance.shape[:1])}, got {tuple(mean.shape)}")
+    if mean.shape != (d,):
+        raise ValueError(f"{name}: expected shape ({d},), got {tuple(mean.shape)}")
     if not torch.isfinite(mean).all():
         raise ValueError(f"{name}: holds NaN or infinity")
     return mean.detach().to("cpu", torch.float64)

@@ -25,64 +25,69 @@ class Refined:
     """A permutation and potentials v that prove it optimal to the tolerance asked for."""
 
     columns: Int[np.ndarray, " n"]
+    u: Float[np.ndarray, " n"]
+    """The c-transform of v."""
     v: Float[np.ndarray, " n"]
 
 
-def relative_gap(cost: Matrix, columns: Int[np.ndarray, " n"], v: Float[np.ndarray, " n"]) -> float:
-    """Duality gap of a permutation and potentials, relative to the primal cost."""
-    primal = float(cost[np.arange(len(cost)), columns].mean())
-    gap = primal - float(c_transform(cost, v).mean() + v.mean())
-    return gap / primal if primal > 0 else (0.0 if gap <= 0 else np.inf)
-
-
 def refine(
-    cost: Matrix, columns: Int[np.ndarray, " n"], v: Float[np.ndarray, " n"], *, tolerance: float
+    cost: Matrix,
+    columns: Int[np.ndarray, " n"],
+    v: Float[np.ndarray, " n"],
+    *,
+    tolerance: float,
+    within: float = np.inf,
 ) -> Refined | None:
     """Optimal permutation and potentials, relative gap at most ``tolerance``; None where this road does not lead there.
 
     Keep the arcs of small reduced cost, solve that sparse assignment exactly (LAPJVsp, Jonker and
     Volgenant 1987, in scipy), make its potentials tight by shortest paths, and add the arcs that
-    they violate, until none is left. A round costs two passes over ``cost``.
+    they violate, until none is left. A round costs one pass over ``cost``. A start whose relative
+    gap is above ``within`` is not tried.
     """
     n = len(cost)
     order = np.arange(n)
-    arcs = _first_arcs(cost, columns, v)
-    if arcs is None:
+    u = c_transform(cost, v)
+    if _gap(cost[order, columns], u, v[columns]) > within:
         return None
+    arcs = _first_arcs(cost, columns, u, v)
     for _ in range(_ROUNDS):
+        if arcs is None:
+            return None
         i, j = np.divmod(arcs, n)
-        reduced = cost[i, j] - v[j] - c_transform_on(i, cost[i, j] - v[j], n)[i]
+        reduced = cost[i, j] - v[j]
+        reduced -= _row_minima(i, reduced, n)[i]
         columns = _sparse_assignment(i, j, reduced, n)
         shift = _tight_potentials(i, j, reduced, columns)
         if shift is None:
             return None
         v = v + shift
         u = c_transform(cost, v)
-        tight = cost[order, columns] - v[columns]
-        if float((tight - u).sum()) <= tolerance * float(cost[order, columns].sum()):
-            return Refined(columns, v)
-        violated = _violated(cost, u, v, tight)
-        if violated is None:
-            return None
-        arcs = np.union1d(arcs, violated)
-        if len(arcs) > _ARCS_LIMIT * n:
-            return None
+        matched = cost[order, columns]
+        if _gap(matched, u, v[columns]) <= tolerance:
+            return Refined(columns, u, v)
+        arcs = _extended(arcs, cost, u, v, matched - v[columns])
     return None
 
 
-def c_transform_on(i: Int[np.ndarray, " k"], values: Float[np.ndarray, " k"], n: int) -> Float[np.ndarray, " n"]:
-    """Row-wise minimum over sparse arcs, whose rows ``i`` are sorted and all present."""
+def _gap(matched: Float[np.ndarray, " n"], u: Float[np.ndarray, " n"], v: Float[np.ndarray, " n"]) -> float:
+    """Duality gap of the matched pairs, relative to their cost; summed from terms that vanish one by one."""
+    primal, gap = float(matched.sum()), float((matched - u - v).sum())
+    return gap / primal if primal > 0 else (0.0 if gap <= 0 else np.inf)
+
+
+def _row_minima(i: Int[np.ndarray, " k"], values: Float[np.ndarray, " k"], n: int) -> Float[np.ndarray, " n"]:
+    """Smallest value of each row of arcs; rows ``i`` are sorted and all present."""
     starts = np.searchsorted(i, np.arange(n))
     minimum: np.ndarray = np.minimum.reduceat(values, starts)
     return minimum
 
 
 def _first_arcs(
-    cost: Matrix, columns: Int[np.ndarray, " n"], v: Float[np.ndarray, " n"]
+    cost: Matrix, columns: Int[np.ndarray, " n"], u: Float[np.ndarray, " n"], v: Float[np.ndarray, " n"]
 ) -> Int[np.ndarray, " k"] | None:
     """Sorted flat indices: the arcs of small reduced cost and those of the given permutation."""
     n = len(cost)
-    u = c_transform(cost, v)
     sampled = np.arange(0, n, max(1, n // _SAMPLED_ROWS))
     rank = min(_ARCS_PER_ROW, n - 1)
     reduced = cost[sampled] - v - u[sampled, None]
@@ -91,17 +96,22 @@ def _first_arcs(
     return None if arcs is None else np.union1d(arcs, np.arange(n) * n + columns)
 
 
-def _violated(
-    cost: Matrix, u: Float[np.ndarray, " n"], v: Float[np.ndarray, " n"], tight: Float[np.ndarray, " n"]
-) -> Int[np.ndarray, " k"] | None:
-    """Flat indices of the arcs with negative reduced cost under (tight, v)."""
+def _extended(
+    arcs: Int[np.ndarray, " k"],
+    cost: Matrix,
+    u: Float[np.ndarray, " n"],
+    v: Float[np.ndarray, " n"],
+    tight: Float[np.ndarray, " n"],
+) -> Int[np.ndarray, " k2"] | None:
+    """The arcs and those of negative reduced cost under (tight, v), sorted."""
     n = len(cost)
     rows = np.flatnonzero(u < tight)
-    arcs = arcs_below(cost[rows], v, tight[rows], limit=_ARCS_LIMIT * n)
-    if arcs is None:
+    violated = arcs_below(cost[rows], v, tight[rows], limit=_ARCS_LIMIT * n)
+    if violated is None:
         return None
-    i, j = np.divmod(arcs, n)
-    return rows[i] * n + j
+    i, j = np.divmod(violated, n)
+    together = np.union1d(arcs, rows[i] * n + j)
+    return together if len(together) <= _ARCS_LIMIT * n else None
 
 
 def _sparse_assignment(

@@ -17,7 +17,7 @@ from gflow.transport.cost import Matrix, c_transform, cost_matrix, pair_costs
 from gflow.transport.one_dim import monotone_plan
 from gflow.transport.plan import Solver, TransportError, TransportPlan
 from gflow.transport.planner import SolveCost, check_memory, predict
-from gflow.transport.refine import refine, relative_gap
+from gflow.transport.refine import refine
 from gflow.transport.solvers import RawPlan
 
 EMD_UP_TO = 6
@@ -119,16 +119,14 @@ def solve(
 
 def _optimum(cost: Matrix, problem: _Problem, start: RawPlan | None) -> RawPlan:
     """Warm where that pays, cold where not."""
-    masses = problem.clouds.masses
     potentials = None
     if start is not None and start.v is not None:
         limit = _WARM_GAP[min(max(problem.clouds.x.shape[1], 2), 4)]
-        near = problem.pairs(start) and relative_gap(cost, start.columns, start.v) <= limit
-        if near and (refined := refine(cost, start.columns, start.v, tolerance=TOLERANCE / 2)):
-            return RawPlan.pairing(refined.columns, refined.v)
-        potentials = (c_transform(cost, start.v), start.v)
+        if problem.pairs(start) and (found := problem.refined(start, cost, within=limit)):
+            return found
+        potentials = (c_transform(cost, start.v), start.v) if problem.solver is Solver.EMD else None
     if problem.solver is Solver.EMD:
-        return solvers.network_simplex(cost, *masses, potentials)
+        return solvers.network_simplex(cost, *problem.clouds.masses, potentials)
     return solvers.assignment(cost, problem.solver)
 
 
@@ -160,26 +158,28 @@ class _Problem:
         """Feasible u, dual, primal: dual <= optimum <= primal whatever v the solver returned."""
         a, b = self.clouds.masses
         assert raw.v is not None
-        u = c_transform(cost, raw.v)
+        u = c_transform(cost, raw.v) if raw.u is None else raw.u
         return u, float(a @ u + b @ raw.v), self.primal(raw)
 
     def certified(self, raw: RawPlan, cost: Matrix) -> TransportPlan:
         """Refine where the gap is above the tolerance; raise where it stays there."""
         u, dual, primal = self.interval(raw, cost)
         if primal - dual > self.tolerance * primal and self.pairs(raw):
-            raw = self.refined(raw, cost)
+            raw = self.refined(raw, cost) or self.again(raw, cost)
             u, dual, primal = self.interval(raw, cost)
-        if primal - dual > self.tolerance * primal + _ROUNDING * float(cost.max()):
-            raise TransportError(
-                f"{self.solver.value}: relative gap {(primal - dual) / primal:.1e} above {self.tolerance:.0e}"
-            )
+        gap = primal - dual
+        if gap > self.tolerance * primal and gap > _ROUNDING * float(cost.max()):
+            raise TransportError(f"{self.solver.value}: relative gap {gap / primal:.1e} above {self.tolerance:.0e}")
         return self.plan(raw, u=u, dual=dual)
 
-    def refined(self, raw: RawPlan, cost: Matrix) -> RawPlan:
-        """A solution to float64 precision; by the network simplex where column generation gives up."""
+    def refined(self, raw: RawPlan, cost: Matrix, *, within: float = math.inf) -> RawPlan | None:
+        """An optimal assignment found from this one, or None."""
         assert raw.v is not None
-        if refined := refine(cost, raw.columns, raw.v, tolerance=self.tolerance / 2):
-            return RawPlan.pairing(refined.columns, refined.v)
+        found = refine(cost, raw.columns, raw.v, tolerance=TOLERANCE / 2, within=within)
+        return None if found is None else RawPlan.pairing(found.columns, found.v, found.u)
+
+    def again(self, raw: RawPlan, cost: Matrix) -> RawPlan:
+        """The float64 solver, where refinement of a float32 solution gave up."""
         return raw if self.solver is Solver.EMD else solvers.network_simplex(cost, *self.clouds.masses)
 
     def plan(self, raw: RawPlan, *, u: Float[np.ndarray, " n"] | None = None, dual: float = -math.inf) -> TransportPlan:

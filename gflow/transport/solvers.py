@@ -14,6 +14,7 @@ from gflow.transport.cost import Matrix
 from gflow.transport.plan import Solver, TransportError
 
 _MAX_ITERATIONS = 10**9  # POT's default of 10**5 is wrong by per cents from n = 4000 on
+_UNSET = 1e30
 _CRUMB = 1e-6  # share of the smallest mass: what the simplex leaves on degenerate arcs by rounding
 
 
@@ -25,12 +26,19 @@ class RawPlan:
     columns: Int[np.ndarray, " k"]
     mass: Float[np.ndarray, " k"]
     v: Float[np.ndarray, " m"] | None
+    u: Float[np.ndarray, " n"] | None = None
+    """The c-transform of v, where it is known."""
 
     @classmethod
-    def pairing(cls, columns: Int[np.ndarray, " n"], v: Float[np.ndarray, " n"] | None) -> RawPlan:
+    def pairing(
+        cls,
+        columns: Int[np.ndarray, " n"],
+        v: Float[np.ndarray, " n"] | None,
+        u: Float[np.ndarray, " n"] | None = None,
+    ) -> RawPlan:
         """Row i to ``columns[i]``, uniform mass."""
         n = len(columns)
-        return cls(np.arange(n), columns.astype(np.int64), np.full(n, 1 / n), v)
+        return cls(np.arange(n), columns.astype(np.int64), np.full(n, 1 / n), v, u)
 
     @property
     def is_permutation(self) -> bool:
@@ -68,7 +76,7 @@ def network_simplex(
         plan, log = ot.emd(a, b, cost, numItermax=_MAX_ITERATIONS, log=True, potentials_init=start)
     if log["warning"] is not None:
         raise TransportError(f"network simplex: {log['warning']}")
-    rows, columns = np.nonzero(plan)
+    rows, columns = np.divmod(np.flatnonzero(plan.ravel() > 0), len(b))
     mass = plan[rows, columns]
     kept = mass > _CRUMB * min(a[a > 0].min(), b[b > 0].min())
     return RawPlan(rows[kept], columns[kept], mass[kept], log["v"])
@@ -84,4 +92,5 @@ def assignment(cost: Matrix, solver: Solver) -> RawPlan:
     import lapjv
 
     columns, _, (_, _, v) = lapjv.lapjv(cost)
-    return RawPlan.pairing(columns, v.astype(np.float64))
+    # For one point lapjv leaves its initial v, minus the largest float32. Any finite v is valid.
+    return RawPlan.pairing(columns, np.where(np.abs(v) < _UNSET, v, 0.0).astype(np.float64))

@@ -1,0 +1,1 @@
+"""Speed and cost against peers and limits, as ratios measured in one run."""
