@@ -1,25 +1,14 @@
-"""The look of every figure: two themes, one palette, a few helpers. Computes nothing.
-
-Figures are built inside ``theme`` and from ``panels``, never from pyplot: nothing global is left
-behind. Colours are named by what they mean (``COLOURS``), so that a quantity has one colour in
-every figure and in both themes.
-"""
+"""Two themes, one palette, and the colour of every quantity."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, Literal
 
 import matplotlib
-import numpy as np
 from cycler import cycler
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure
-
-from gflow.estimate import Estimate
 
 Theme = Literal["light", "dark"]
 
@@ -82,62 +71,6 @@ def theme(name: Theme) -> Iterator[None]:
     settings: Any = {**_SHAPE, **_colours(name)}
     with matplotlib.rc_context(settings):
         yield
-
-
-def panels(
-    rows: int = 1, columns: int = 1, *, width: float = WIDTH, height: float | None = None, **subplots: Any
-) -> tuple[Figure, list[Axes]]:
-    """A figure with its axes in reading order; further keywords go to ``Figure.subplots``.
-
-    Args:
-        rows: rows of axes.
-        columns: columns of axes.
-        width: width in inches.
-        height: height in inches; by default each axes is two thirds as high as wide.
-        **subplots: ``sharex``, ``sharey``, ``width_ratios`` and the like.
-    """
-    size = (width, height if height is not None else max(2.4, width / columns * 0.66) * rows)
-    figure = Figure(figsize=size)
-    grid = figure.subplots(rows, columns, squeeze=False, **subplots)
-    return figure, list(grid.ravel())
-
-
-def series(
-    axes: Axes, x: Sequence[float], estimates: Sequence[Estimate], *, colour: str, label: str, **line: Any
-) -> None:
-    """Estimates against ``x``: a line through the means, and a band where the intervals are finite.
-
-    Args:
-        axes: where to draw.
-        x: positions, in the order of the line.
-        estimates: one for each position.
-        colour: a name of ``COLOURS`` or a colour of matplotlib.
-        label: for the legend.
-        **line: passed to ``Axes.plot``.
-    """
-    if len(x) != len(estimates):
-        raise ValueError(f"series: expected one estimate for each x, got {len(x)} and {len(estimates)}")
-    colour = COLOURS.get(colour, colour)
-    lo, hi = np.array([e.lo for e in estimates]), np.array([e.hi for e in estimates])
-    axes.plot(x, [e.mean for e in estimates], color=colour, label=label, **{"marker": "o", **line})
-    known = np.isfinite(lo) & np.isfinite(hi)
-    axes.fill_between(x, lo, hi, where=known.tolist(), color=colour, alpha=0.18, linewidth=0)
-
-
-def ticks_at(axis: Axis, values: Sequence[float]) -> None:
-    """Label an axis at the points of a sweep and nowhere else, by their values, on any scale."""
-    axis.set_ticks(list(values), labels=[f"{value:g}" for value in values])
-    axis.set_ticks([], minor=True)
-
-
-def ink() -> str:
-    """Colour of text in the theme that is drawn; for measured values among bounds."""
-    return str(matplotlib.rcParams["text.color"])
-
-
-def muted() -> str:
-    """Colour of ticks in the theme that is drawn; for floors, references and slopes."""
-    return str(matplotlib.rcParams["xtick.color"])
 
 
 _SHAPE: Mapping[str, Any] = MappingProxyType(

@@ -1,0 +1,38 @@
+"""The figures of the field, in two themes and one palette. Computes nothing, knows no study.
+
+Figures are built inside ``theme`` and from ``panels``, never from pyplot: nothing global is left
+behind. Colours are named by what they mean (``COLOURS``), so that a quantity has one colour in
+every figure and in both themes. The functions draw numbers that are there: estimates with their
+intervals, clouds, images.
+"""
+
+from gflow.plot.axes import grouped_legend, ink, intervals, muted, panels, series, ticks_at
+from gflow.plot.budget import budget_bars
+from gflow.plot.clouds import image_grid, particles
+from gflow.plot.ladder import RUNGS, bound_ladder, bound_ratios
+from gflow.plot.profile import along_time, density
+from gflow.plot.theme import COLOURS, PAGES, PALETTES, WIDTH, Theme, theme
+
+__all__ = [
+    "COLOURS",
+    "PAGES",
+    "PALETTES",
+    "RUNGS",
+    "WIDTH",
+    "Theme",
+    "along_time",
+    "bound_ladder",
+    "bound_ratios",
+    "budget_bars",
+    "density",
+    "grouped_legend",
+    "image_grid",
+    "ink",
+    "intervals",
+    "muted",
+    "panels",
+    "particles",
+    "series",
+    "theme",
+    "ticks_at",
+]

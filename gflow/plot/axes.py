@@ -1,0 +1,124 @@
+"""Axes and what every figure draws on them: estimates against a sweep, ticks, legends. Knows no study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+
+from gflow.estimate import Estimate
+from gflow.plot.theme import COLOURS, WIDTH
+
+
+def panels(
+    rows: int = 1, columns: int = 1, *, width: float = WIDTH, height: float | None = None, **subplots: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure with its axes in reading order; further keywords go to ``Figure.subplots``.
+
+    Args:
+        rows: rows of axes.
+        columns: columns of axes.
+        width: width in inches.
+        height: height in inches; by default each axes is two thirds as high as wide.
+        **subplots: ``sharex``, ``sharey``, ``width_ratios`` and the like.
+    """
+    size = (width, height if height is not None else max(2.4, width / columns * 0.66) * rows)
+    figure = Figure(figsize=size)
+    grid = figure.subplots(rows, columns, squeeze=False, **subplots)
+    return figure, list(grid.ravel())
+
+
+def series(
+    axes: Axes, x: Sequence[float], estimates: Sequence[Estimate], *, colour: str, label: str, **line: Any
+) -> None:
+    """Estimates against ``x``: a line through the means, and a band where the intervals are finite.
+
+    Args:
+        axes: where to draw.
+        x: positions, in the order of the line.
+        estimates: one for each position.
+        colour: a name of ``COLOURS`` or a colour of matplotlib.
+        label: for the legend.
+        **line: passed to ``Axes.plot``.
+    """
+    if len(x) != len(estimates):
+        raise ValueError(f"series: expected one estimate for each x, got {len(x)} and {len(estimates)}")
+    colour = COLOURS.get(colour, colour)
+    lo, hi = np.array([e.lo for e in estimates]), np.array([e.hi for e in estimates])
+    axes.plot(x, [e.mean for e in estimates], color=colour, label=label, **{"marker": "o", **line})
+    known = np.isfinite(lo) & np.isfinite(hi)
+    if len(x) == 1 and known[0]:
+        axes.vlines(x, lo, hi, color=colour, linewidth=1.2)
+    axes.fill_between(x, lo, hi, where=known.tolist(), color=colour, alpha=0.18, linewidth=0)
+
+
+def intervals(
+    axes: Axes,
+    x: Sequence[float],
+    estimates: Sequence[Estimate],
+    *,
+    colour: str,
+    label: str = "",
+    horizontal: bool = False,
+    **marks: Any,
+) -> None:
+    """Estimates as single marks with a bar where the interval is finite, for measured values and categories.
+
+    Args:
+        axes: where to draw.
+        x: positions.
+        estimates: one for each position.
+        colour: a name of ``COLOURS`` or a colour of matplotlib.
+        label: for the legend.
+        horizontal: values along the horizontal axis, positions along the vertical one.
+        **marks: passed to ``Axes.plot``.
+    """
+    if len(x) != len(estimates):
+        raise ValueError(f"intervals: expected one estimate for each x, got {len(x)} and {len(estimates)}")
+    colour = COLOURS.get(colour, colour)
+    means = [e.mean for e in estimates]
+    style = {"marker": "D", "linestyle": "none", "markersize": 4.5, "zorder": 4, **marks}
+    places = (means, x) if horizontal else (x, means)
+    axes.plot(*places, color=colour, label=label or "_nolegend_", **style)
+    bars = axes.hlines if horizontal else axes.vlines
+    for at, e in zip(x, estimates, strict=True):
+        if np.isfinite(e.lo) and np.isfinite(e.hi):
+            bars(at, e.lo, e.hi, color=colour, linewidth=1.4, zorder=style["zorder"])
+
+
+def grouped_legend(figure: Figure, *, columns: int = 6) -> None:
+    """One legend above all axes, each label once, in the order in which it was drawn."""
+    found: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    if found:
+        figure.legend(
+            list(found.values()),
+            list(found),
+            loc="outside upper left",
+            ncols=min(columns, len(found)),
+            columnspacing=1.4,
+            borderaxespad=0.2,
+        )
+
+
+def ticks_at(axis: Axis, values: Sequence[float]) -> None:
+    """Label an axis at the points of a sweep and nowhere else, by their values, on any scale."""
+    axis.set_ticks(list(values), labels=[f"{value:g}" for value in values])
+    axis.set_ticks([], minor=True)
+
+
+def ink() -> str:
+    """Colour of text in the theme that is drawn; for measured values among bounds."""
+    return str(matplotlib.rcParams["text.color"])
+
+
+def muted() -> str:
+    """Colour of ticks in the theme that is drawn; for floors, references and slopes."""
+    return str(matplotlib.rcParams["xtick.color"])

@@ -1,0 +1,63 @@
+"""Error budgets as stacked bars beside what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+
+from gflow.estimate import Estimate
+from gflow.plot.axes import ink, intervals, muted
+from gflow.plot.theme import COLOURS
+
+
+def budget_bars(
+    axes: Axes,
+    labels: Sequence[str],
+    budgets: Sequence[Mapping[str, Estimate]],
+    measured: Sequence[Estimate],
+    floors: Sequence[Estimate] | None = None,
+    *,
+    places: Sequence[float] | None = None,
+) -> None:
+    """One horizontal bar a case: its terms side by side, the measured distance as a mark, the floor as a tick.
+
+    Args:
+        axes: where to draw; the first case is at the top.
+        labels: name of each case.
+        budgets: terms by name, in the order in which they are stacked; names are those of ``COLOURS``.
+        measured: the distance that each sum bounds.
+        floors: distance between two independent samples of one law.
+        places: vertical positions, downwards; one apart by default.
+    """
+    if not len(labels) == len(budgets) == len(measured):
+        counts = (len(labels), len(budgets), len(measured))
+        raise ValueError(f"budget_bars: expected as many labels, budgets and measured values, got {counts}")
+    at = list(range(len(labels))) if places is None else list(places)
+    for name in dict.fromkeys(term for terms in budgets for term in terms):
+        rows = [k for k, terms in enumerate(budgets) if name in terms]
+        axes.barh(
+            [at[k] for k in rows],
+            [budgets[k][name].mean for k in rows],
+            left=[_before(budgets[k], name) for k in rows],
+            height=0.72,
+            color=COLOURS[name],
+            edgecolor="none",
+            label=name.replace("_", " "),
+        )
+    intervals(axes, at, measured, colour=ink(), label="measured $W_2$", horizontal=True, markersize=4.0)
+    if floors is not None:
+        low, high = [a - 0.42 for a in at], [a + 0.42 for a in at]
+        style = {"color": muted(), "linewidth": 1.4, "linestyle": (0, (2, 1)), "zorder": 3}
+        axes.vlines([f.mean for f in floors], low, high, label="sampling floor", **style)  # type: ignore[arg-type]  # linestyle
+    axes.set_yticks(at, list(labels))
+    axes.set_ylim(max(at) + 0.7, min(at) - 0.7)
+    axes.set_xlim(left=0)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+
+
+def _before(terms: Mapping[str, Estimate], name: str) -> float:
+    """Sum of the terms in front of one."""
+    names = list(terms)
+    return sum(terms[other].mean for other in names[: names.index(name)])
