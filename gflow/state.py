@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-State = Tensor | Mapping[str, "State"]
+# Any stands for State: a recursive alias cannot be resolved by the type checks of the test suite.
+State = Tensor | Mapping[str, Any]
 """A tensor, or a nested mapping from names to states; one dtype and one device in all."""
 
 

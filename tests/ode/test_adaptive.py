@@ -39,13 +39,13 @@ def pendulums(t, y):
 
 def test_dopri5_agrees_with_torchdiffeq_and_scipy():
     y0 = start()
-    ours = adaptive(pendulums, y0, 0.0, 5.0, tol=1e-10).y1
+    ours = adaptive(pendulums, y0, 0.0, 3.0, tol=1e-10).y1
     theirs = torchdiffeq.odeint(
-        lambda t, y: pendulums(float(t), y), y0, torch.tensor([0.0, 5.0]), method="dopri5", rtol=1e-10, atol=1e-10
+        lambda t, y: pendulums(float(t), y), y0, torch.tensor([0.0, 3.0]), method="dopri5", rtol=1e-10, atol=1e-10
     )[-1]
     scipys = scipy_solve_ivp(
         lambda t, y: pendulums(t, torch.from_numpy(y).reshape(-1, 2)).reshape(-1).numpy(),
-        (0.0, 5.0),
+        (0.0, 3.0),
         y0.reshape(-1).numpy(),
         method="DOP853",
         rtol=1e-12,
@@ -75,10 +75,11 @@ def test_error_falls_with_the_tolerance(tableau, t0, span, scale):
     assert coarse < 20 * COARSE[tableau]
 
 
+@settings(max_examples=10)
 @given(t0=st.floats(-2.0, 2.0), span=st.floats(0.1, 1.0))
 def test_there_and_back_again(t0, span):
-    there = adaptive(limit_cycle, start(), t0, t0 + span, tol=1e-11)
-    back = adaptive(limit_cycle, there.y1, t0 + span, t0, tol=1e-11)
+    there = adaptive(limit_cycle, start(), t0, t0 + span, tol=1e-10)
+    back = adaptive(limit_cycle, there.y1, t0 + span, t0, tol=1e-10)
     assert (there.ts[-1], back.ts[-1]) == (t0 + span, t0)
     torch.testing.assert_close(back.y1, start(), rtol=0, atol=1e-8)
 
@@ -150,9 +151,8 @@ def nan_after_half(t, y):
 
 
 @pytest.mark.parametrize("tableau", **named(EMBEDDED))
-@pytest.mark.parametrize("tol", [1e-3, 1e-8])
-def test_a_field_that_turns_nan_is_named_with_time_and_rows_adaptive(tableau, tol):
-    solution = adaptive(nan_after_half, start(), 0.0, 1.0, tableau, tol=tol, throw=False)
+def test_a_field_that_turns_nan_is_named_with_time_and_rows_adaptive(tableau):
+    solution = adaptive(nan_after_half, start(), 0.0, 1.0, tableau, tol=COARSE[tableau], throw=False)
     assert solution.result is Result.NON_FINITE
     assert solution.ts[-1] == pytest.approx(0.5, abs=1e-9)
     assert "t = 0.5" in solution.detail
@@ -216,11 +216,11 @@ def test_a_solve_error_survives_the_way_back_from_a_worker():
 
 @pytest.mark.parametrize("dense", [False, True], ids=["ends", "dense"])
 @pytest.mark.parametrize("tableau", **named(EMBEDDED))
-@settings(max_examples=6)
-@given(stiffness=st.floats(1.0, 30.0), tol=st.sampled_from([1e-2, 1e-4]))
+@settings(max_examples=4)
+@given(stiffness=st.floats(1.0, 15.0), tol=st.sampled_from([1e-2, 1e-3]))
 def test_evaluations_are_counted_and_a_rejected_step_keeps_its_first_slope(tableau, dense, stiffness, tol):
     field = Counted(lambda t, y: stiffness * (math.cos(stiffness * t) - y) * (1 + 10 * (t > 0.3)))
-    stats = adaptive(field, start(), 0.0, 1.0, tableau, tol=tol, dense=dense).stats
+    stats = adaptive(field, start(), 0.0, 0.5, tableau, tol=tol, dense=dense).stats
     assert stats.evaluations == len(field.times)
     stages, tried = tableau.stages, stats.accepted + stats.rejected
     # One evaluation per stage; the first one only at the start, or per accepted step without FSAL.
@@ -229,9 +229,9 @@ def test_evaluations_are_counted_and_a_rejected_step_keeps_its_first_slope(table
 
 
 def test_the_cost_test_meets_rejected_steps():
-    field = Counted(lambda t, y: 30 * (math.cos(30 * t) - y) * (1 + 10 * (t > 0.3)))
+    field = Counted(lambda t, y: 15 * (math.cos(15 * t) - y) * (1 + 10 * (t > 0.3)))
     for tableau in EMBEDDED:
-        assert adaptive(field, start(), 0.0, 1.0, tableau, tol=1e-4).stats.rejected > 2
+        assert adaptive(field, start(), 0.0, 0.5, tableau, tol=1e-3).stats.rejected > 2
 
 
 @pytest.mark.parametrize("tableau", **named([EULER, RK4, HEUN_EULER, BOSH3, DOPRI5]))
@@ -249,9 +249,9 @@ def test_evaluations_of_constant_steps_are_counted(tableau, dense):
 def test_evaluations_are_counted_in_failures_too():
     for tableau in EMBEDDED:
         field = Counted(nan_after_half)
-        assert adaptive(field, start(), 0.0, 1.0, tableau, throw=False, dense=True).stats.evaluations == len(
-            field.times
-        )
+        solution = adaptive(field, start(), 0.3, 1.0, tableau, tol=COARSE[tableau], throw=False, dense=True)
+        assert solution.result is Result.NON_FINITE
+        assert solution.stats.evaluations == len(field.times)
 
 
 # Fields that change from step to step
@@ -275,7 +275,7 @@ class Minibatches:
 
 
 class TwiceRejecting:
-    """Adaptive by name: accepts every third attempt."""
+    """Adaptive by name: accepts every third attempt, from the tenth on all."""
 
     adaptive = True
 
@@ -283,28 +283,27 @@ class TwiceRejecting:
         self.attempts = 0
 
     def first_step(self, y, slope, span, /):
-        return 0.125
+        return span
 
     def decide(self, h, y0, y1, error, error_order, memory, /):
         self.attempts += 1
-        accept = self.attempts % 3 == 0
+        accept = self.attempts % 3 == 0 or self.attempts > 9
         return Decision(accept, 0.125 if accept else h / 2, memory)
 
 
 @pytest.mark.parametrize("tableau", **named(EMBEDDED))
 def test_a_stepwise_field_is_one_field_for_all_stages_and_retries_of_a_step(tableau):
     field = Minibatches()
-    solution = solve_ivp(
-        field, start(), 0.0, 0.125, method=ExplicitRK(tableau), controller=TwiceRejecting(), save_every=1
-    )
-    assert solution.stats.rejected == 2 * solution.stats.accepted > 2
-    assert field.asked == list(range(solution.stats.accepted))
+    method = ExplicitRK(tableau)
+    solution = solve_ivp(field, start(), 0.0, 0.125, method=method, controller=TwiceRejecting(), save_every=1)
+    assert (solution.stats.accepted, solution.stats.rejected) == (4, 6)
+    assert field.asked == [0, 1, 2, 3]
     assert solution.stats.evaluations == len(field.seen)
-    for k in field.asked:
+    for k, attempts in enumerate((3, 3, 3, 1)):
         stages = [(serial, t) for step, serial, t in field.seen if step == k]
         assert {serial for serial, _ in stages} == {k + 1}
-        # The first slope once, then the other stages of three attempts: nothing carried from the step before.
-        assert len(stages) == 1 + 3 * (tableau.stages - 1)
+        # The first slope once, then the other stages of each attempt: nothing carried from the step before.
+        assert len(stages) == 1 + attempts * (tableau.stages - 1)
         assert stages[0][1] == solution.ts[k]
 
 
