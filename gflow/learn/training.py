@@ -170,8 +170,7 @@ class _Run(Generic[M]):
         draws = self.generator.get_state()
         judged: list[Tensor] = [self._differentiate(draws)]
         self.since.append(float(judged[0]))
-        if k:
-            self._average(decay)
+        self._average(decay)
         if k % every == 0 or k == steps:
             self._record(k)
         if k == steps:

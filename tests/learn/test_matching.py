@@ -126,6 +126,14 @@ def test_the_cell_of_a_quantile():
     assert float((t < 1).double().mean()) == pytest.approx(0.25, abs=1e-3)
 
 
+@paths
+def test_the_preset_weights_are_what_their_names_say(path):
+    t = torch.linspace(0.2, 0.8, 7, dtype=torch.float64)
+    sigma = torch.tensor([float(path.sigma(float(s))) for s in t], dtype=torch.float64)
+    torch.testing.assert_close(sigma_squared(path)(t), sigma**2)
+    assert torch.equal(uniform(t), torch.ones_like(t))
+
+
 @given(seed=st.integers(0, 99))
 def test_tabulated_weights_interpolate(seed):
     ts = torch.rand(6, generator=seeded(seed), dtype=torch.float64).sort().values + 0.01 * torch.arange(6)
