@@ -134,7 +134,7 @@ def ode_budget(
         controller: the sampler's steps.
         fresh: independent data, which make the measured W2 one to p_0; None measures it to ``reference``.
         osl: one-sided Lipschitz constant of g, for the published rung of the model's ladder.
-        tol: tolerance of the exact flows; 1e-9 for d <= 8, 1e-5 above.
+        tol: tolerance of the exact flows, as in ``ladder``.
     """
     x, y = ordered_pairs(x0, y0, paired=False)
     model = ladder(f, g, x, None, s0, s1, osl=osl, tol=tol)

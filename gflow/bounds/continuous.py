@@ -20,6 +20,7 @@ from gflow.bounds.ladder import (
     Profile,
     Rates,
     assemble,
+    default_tolerance,
     ordered_pairs,
 )
 from gflow.bounds.matrix import expm, spectral_norm
@@ -81,20 +82,24 @@ def ladder(
         s0: initial sampling time.
         s1: final sampling time, larger than ``s0``.
         osl: one-sided Lipschitz constant of g at s, for the published rung; None leaves it out.
-        tol: relative and absolute tolerance of the solve; 1e-9 for d <= 8, 1e-5 above.
+        tol: relative and absolute tolerance of the solve; 1e-9 for d <= 8, 1e-5 above
+            (larger where the dtype resolves less).
         nodes: Gauss nodes on each segment; pairs whose secant residual exceeds 5 % get 64.
         paired: row i of ``y0`` belongs to row i of ``x0``.
 
     Raises:
-        ValueError: bad clouds, ``s1 <= s0``, or fields that couple rows or return another shape.
+        ValueError: bad clouds, ``s1 <= s0``, ``tol <= 0``, ``nodes < 1``, an infinite constant, or fields
+            that couple rows or return another shape.
         SolveError: the joint solve failed; its message names the time and the particles.
     """
     x, y = ordered_pairs(x0, y0, paired=paired)
     if not s1 > s0:
         raise ValueError(f"ladder: fields are in sampling time, needs s1 > s0, got s0 = {s0}, s1 = {s1}")
+    tol = default_tolerance(x) if tol is None else tol
+    if not 0 < tol < math.inf:
+        raise ValueError(f"tol: must be positive and finite, got {tol}")
     for field in (f, g):
         check_rows_independent(field, s0, x[:2])
-    tol = (1e-9 if x.shape[1] <= PROPAGATOR_UP_TO else 1e-5) if tol is None else tol
     solution = solve_ivp(
         lambda s, z: {"x": f(s, z["x"]), "y": g(s, z["y"])},
         {"x": x, "y": y},
@@ -143,20 +148,21 @@ def climb(
     """The ladder along given pairs: ``pair(s)`` returns x, y and x', and y solves y' = g(s, y)."""
     with torch.no_grad():
         first = last = _node(pair, g, grid[0], osl, nodes)
-        steps, account, seen = [], [], [first.rates]
+        steps, account, seen, constants = [], [], [first.rates], [first.constant]
         for start, end in zip(grid[:-1], grid[1:], strict=True):
             before = last
             middle, last = (_node(pair, g, s, osl, nodes) for s in ((start + end) / 2, end))
             steps.append(_step(before, middle, last, end - start))
             account.append(_account(before.rates, middle.rates, last.rates, end - start))
             seen.append(last.rates)
+            constants += [middle.constant, last.constant]
     entering, arriving = contributions(steps)
     distance, error = tuple(r.distance for r in seen), tuple(r.error for r in seen)
     return assemble(
         first.e,
         pair(grid[-1])[:2],
         steps,
-        certified=first.constant is not None and first.constant.bias in ("none", "up"),
+        certified=all(c is not None and c.bias in ("none", "up") for c in constants),
         profile=Profile(grid, distance, error, tuple(entering), tuple(arriving), growth_rates(steps, grid)),
         account=Account(*zip(*account, strict=True)),
         evaluations=evaluations,
@@ -182,6 +188,8 @@ def _node(
     ]
     rates = Rates.at(e, delta, gx - gy, lambda: torch.bmm(jacobian(g, s, x), delta[:, :, None])[:, :, 0])
     constant = None if osl is None else osl(s)
+    if constant is not None and not math.isfinite(constant.mean):
+        raise ValueError(f"osl: expected a finite constant at s = {s:.6g}, got {constant.mean}")
     return Node(s, e, delta, parts[0].A if small else None, torch.cat([p.mu for p in parts]), constant, rates)
 
 
