@@ -30,7 +30,8 @@ def site(tmp_path_factory):
     for name in ("mkdocs.yml", "gflow", "studies", "results"):
         if (ROOT / name).exists():
             (work / name).symlink_to(ROOT / name)
-    for command in (["gflow.study.publish"], ["mkdocs", "build", "--strict", "--quiet"]):
+    # Not with --quiet: it silences the warnings that --strict counts.
+    for command in (["gflow.study.publish"], ["mkdocs", "build", "--strict"]):
         run = subprocess.run(
             [sys.executable, "-m", *command],
             cwd=work,
