@@ -9,7 +9,10 @@ from rich.table import Table
 from gflow.study import provenance
 
 if TYPE_CHECKING:
-    from gflow.study.run import Plan
+    from gflow.study.plan import Plan
+
+_SHORT_WORK = 20.0
+"""Seconds of estimated work below which worker processes cost more than they save."""
 
 
 def total_seconds(plan: Plan) -> float | None:
@@ -17,6 +20,16 @@ def total_seconds(plan: Plan) -> float | None:
     if plan.study.estimate is None:
         return None
     return len(plan.seeds) * sum(plan.study.estimate(plan.config, case)[0] for case in plan.cases)
+
+
+def workers(plan: Plan, n_tasks: int) -> int:
+    """Worker processes that a plan uses for its tasks: what was typed, or the cores where they pay."""
+    wanted = plan.options.workers
+    if wanted is None:
+        seconds = total_seconds(plan)
+        short = seconds is not None and seconds < _SHORT_WORK
+        wanted = 1 if short or plan.device != "cpu" else provenance.cores()
+    return max(1, min(wanted, n_tasks))
 
 
 def cost_table(plan: Plan) -> Table:
@@ -42,11 +55,11 @@ def _total(plan: Plan, peak: float) -> str:
     total = total_seconds(plan)
     if total is None:
         return f"{len(plan.keys)} rows; the study gives no estimate of time and memory"
-    workers = min(plan.options.workers or provenance.cores(), len(plan.keys))
+    count = workers(plan, len(plan.keys))
     first = plan.study.estimate_prepare(plan.config)[0] if plan.study.estimate_prepare else 0.0
     return (
-        f"{len(plan.keys)} rows, about {_time(first + total / workers)} on {workers} workers, "
-        f"{_memory(workers * peak)} in all; nothing was computed"
+        f"{len(plan.keys)} rows, about {_time(first + total / count)} with --workers {count}, "
+        f"{_memory(count * peak)} in all; nothing was computed"
     )
 
 
@@ -59,4 +72,4 @@ def _time(seconds: float | None) -> str:
 def _memory(size: float | None) -> str:
     if size is None:
         return "unknown"
-    return f"{size / 2**20:.0f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"
+    return "< 1 MiB" if size < 2**20 else f"{size / 2**20:.0f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"

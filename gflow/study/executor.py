@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import importlib
 import logging
+import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import cache
+from typing import Any, Protocol, runtime_checkable
 
 from gflow.study.study import Study, UsageError
 from gflow.study.task import Task, execute, failure
 
 _DEATHS = 3
 """Workers that a task may kill before it is given up."""
+_ANSWER = 10.0
+"""Seconds that a scheduler may take to answer."""
+_PATIENCE = 10.0
+"""Seconds between two looks at the local workers while no row comes."""
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Executes tasks and hands over each row, as stored, the moment it is done.
 
@@ -51,6 +58,11 @@ class DaskExecutor:
     address: str | None = None
     """Address of a running scheduler, whose workers are used instead."""
 
+    def check(self) -> None:
+        """Raise UsageError where the scheduler of ``address`` does not answer."""
+        if self.address is not None:
+            _connect(importlib.import_module("distributed"), self.address).close()
+
     def run(self, tasks: Sequence[Task]) -> Iterator[dict[str, Any]]:
         """The rows of the tasks, as they finish; a task of a killed worker is executed again.
 
@@ -58,40 +70,44 @@ class DaskExecutor:
         its worker would be suspected with it.
         """
         dask: Any = importlib.import_module("distributed")  # untyped
+        run, waiting = uuid.uuid4().hex, deque(enumerate(tasks))
+        owners: dict[Any, Task] = {}
         with self._client(dask) as client:
-            waiting, done = deque(tasks), dask.as_completed()
-            owners: dict[str, Task] = {}
-            run = uuid.uuid4().hex
-
-            def hand_out() -> None:
+            while waiting or owners:
                 room = max(1, sum(client.nthreads().values()))
                 while waiting and len(owners) < room:
-                    task = waiting.popleft()
-                    future = client.submit(execute, task, key=f"gflow-{run}-{len(waiting)}", pure=False)
-                    owners[future.key] = task
-                    done.add(future)
+                    number, task = waiting.popleft()
+                    future = client.submit(_execute, task, key=f"gflow-{run}-{number}", pure=False)
+                    owners[future] = task
+                for future in self._done(dask, client, owners):
+                    yield _row(future, owners.pop(future))
 
-            hand_out()
-            for future in done:
-                task = owners.pop(future.key)
-                row = _row(future, task)
-                hand_out()
-                yield row
+    def _done(self, dask: Any, client: Any, futures: Iterable[Any]) -> list[Any]:
+        """The futures that are done, at least one; local workers that their nanny gave up are started again."""
+        lost: set[Any] = set()
+        while True:
+            try:
+                return list(dask.wait(list(futures), timeout=_PATIENCE, return_when="FIRST_COMPLETED").done)
+            except TimeoutError:
+                nannies = [] if self.address is not None else client.cluster.workers.values()
+                dead = {nanny for nanny in nannies if not nanny.is_alive()}
+                for nanny in dead & lost:
+                    client.cluster.sync(nanny.instantiate)
+                lost = dead - lost
 
     @contextmanager
     def _client(self, dask: Any) -> Iterator[Any]:
         # Restarted workers and closed connections are handled here: dask's warnings would be noise.
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
-        quiet = {"logging": {"distributed": "critical"}, "distributed.scheduler.allowed-failures": _DEATHS - 1}
         if self.address is not None:
             with _connect(dask, self.address) as client:
                 yield client
             return
+        settings = {"logging": {"distributed": "critical"}, "distributed.scheduler.allowed-failures": _DEATHS - 1}
+        options = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": logging.CRITICAL}
         with (
-            importlib.import_module("dask").config.set(quiet),
-            dask.LocalCluster(
-                n_workers=self.workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
-            ) as cluster,
+            importlib.import_module("dask").config.set(settings),
+            dask.LocalCluster(n_workers=self.workers, **options) as cluster,
             dask.Client(cluster) as client,
         ):
             yield client
@@ -100,27 +116,36 @@ class DaskExecutor:
 def _connect(dask: Any, address: str) -> Any:
     """A client of a running scheduler that has workers."""
     try:
-        client = dask.Client(address, timeout=10)
+        client = dask.Client(address, timeout=_ANSWER)
     except (OSError, ValueError, TypeError) as error:
-        raise UsageError(
-            f"--cluster: expected the address of a running dask scheduler, got {address}: {error}"
-        ) from None
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(f"--cluster: expected the address of a running dask scheduler, got {address}: {why}") from None
     if not client.nthreads():
         client.close()
-        raise UsageError(
-            f"--cluster: expected a scheduler with workers, got {address} with none: dask worker {address}"
-        )
+        raise UsageError(f"--cluster: expected a scheduler with workers, got {address} without; dask worker {address}")
     return client
+
+
+def _execute(task: Task) -> dict[str, Any]:
+    """A task on a worker."""
+    _settle()
+    return execute(task)
+
+
+@cache
+def _settle() -> None:
+    """Wait once in a new worker: dask does not restart one that dies in its first moments, before its nanny saw it."""
+    time.sleep(1.0)
 
 
 def _row(future: Any, task: Task) -> dict[str, Any]:
     """What a future holds; an error of the machinery is a failed row."""
     from distributed import KilledWorker
 
-    if future.status == "finished":
+    try:
         row: dict[str, Any] = future.result()
-        return row
-    error = future.exception() if future.status == "error" else None
-    if isinstance(error, KilledWorker):
+    except KilledWorker:
         return failure(task, "the worker died each time it ran this task: killed, or out of memory")
-    return failure(task, f"no answer from the worker: {error or future.status}")
+    except Exception as error:  # the machinery's own errors: a lost scheduler, a module that a node does not have
+        return failure(task, f"no answer from the worker: {type(error).__name__}: {error}")
+    return row

@@ -33,8 +33,8 @@ def place_figures(markdown: str, names: Iterable[str], show: Callable[[str, str]
 
 
 def plain(caption: str) -> str:
-    """A caption as plain text, for ``alt``."""
-    return re.sub(r"[$*`_\\{}\[\]]", "", caption)
+    """One line of Markdown as plain text: for ``alt``, and for a terminal."""
+    return re.sub(r"[$*`\\{}]", "", caption)
 
 
 def to_html(markdown: str) -> str:

@@ -20,6 +20,11 @@ import tyro
 from gflow.study.study import Case, Study, UsageError
 
 
+def _hint(metavar: str, default: str) -> Any:
+    """How an option that may be left out reads in the help."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
+
+
 @dataclass(frozen=True)
 class Options:
     """How to run."""
@@ -34,16 +39,15 @@ class Options:
     """Where to compute; auto takes cuda where there is one."""
     dtype: Literal["float32", "float64"] = "float64"
     """Floating-point type."""
-    workers: int | None = None
-    """Worker processes, one torch thread each; rows do not depend on it. Default: the cores, or one for
-    cuda and for work of less than 20 s."""
-    cluster: str | None = None
-    """Address of a running dask scheduler; its workers must see the folder of the run."""
-    out: Path | None = None
-    """Folder of the run. Default: runs/STUDY/DATE_PRESET_HASH."""
+    workers: Annotated[int | None, _hint("N", "the cores; one for cuda or less than 20 s of work")] = None
+    """Worker processes, one torch thread each; rows do not depend on it."""
+    cluster: Annotated[str | None, _hint("ADDRESS", "none")] = None
+    """A running dask scheduler; its workers must see the folder of the run."""
+    out: Annotated[Path | None, _hint("DIR", "runs/STUDY/DATE_PRESET_HASH")] = None
+    """Folder of the run."""
     resume: bool = False
     """Go on in a folder that holds rows (the newest of this config where --out is not given)."""
-    report: Path | None = None
+    report: Annotated[Path | None, _hint("DIR", "none")] = None
     """Folder of a run whose report is drawn again; computes nothing and takes no other flag."""
     dry_run: bool = False
     """Print cases, estimated time and memory, and stop."""
@@ -150,15 +154,16 @@ _CONFIG = re.compile(r"Error parsing \S*: (?P<why>.*?) For full helptext")
 
 def one_line(box: str) -> str:
     """The message of a tyro error box as ``--flag: expected ..., got ...``."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    text = " ".join(re.sub(r"[╭╮╰╯│─]+", " ", text).split()) + " "
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()
+    inner = [line.strip().strip("│|") for line in lines if not re.match(r"[╭╰+]", line)]  # + where there is no UTF-8
+    text = " ".join(" ".join(line for line in inner if line.strip(" ─-")).split()) + " "
     if found := _BAD_VALUE.search(text):
         value = re.search(r"['\"]([^'\"]*)['\"]\s*$", found["why"])
         return f"{found['flag']}: expected {found['kind']}, got {value[1] if value else found['why']}"
     if found := _BAD_CHOICE.search(text):
         return f"{found['flag']}: expected one of {found['kind'].replace(chr(39), '')}, got {found['got']}"
     if found := _NO_VALUE.search(text):
-        return f"{found['flag']}: expected {found['kind']}, got none"
+        return f"{found['flag']}: expected {found['kind'].replace('1 values', 'a value')}, got none"
     if found := _UNKNOWN.search(text):
         near = re.search(r"Perhaps you meant: (--\S+)", text)
         hint = f"Perhaps you meant {near[1]}?" if near else "--help lists them."

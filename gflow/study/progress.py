@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Protocol, Self
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -12,18 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gflow.study.study import FAILED
 
 
+@runtime_checkable
 class Meter(Protocol):
-    """What shows the progress; a context manager."""
-
-    def __enter__(self) -> Self:
-        """Start."""
-        ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        ...
+    """What shows the progress."""
 
     def say(self, text: str) -> None:
         """Show what is being done now."""
@@ -34,10 +25,16 @@ class Meter(Protocol):
         ...
 
 
-def meter(total: int, done: int) -> Meter:
+@contextmanager
+def meter(total: int, done: int) -> Iterator[Meter]:
     """A meter on standard error for ``total`` rows of which ``done`` are stored."""
     console = Console(stderr=True, highlight=False)
-    return Bar(console, total, done) if console.is_terminal else Lines(console, total, done)
+    if not console.is_terminal:
+        yield Lines(console, total, done)
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(TextColumn("{task.description}", markup=False), *columns, console=console) as progress:
+        yield Bar(progress, total, done)
 
 
 class Lines:
@@ -46,56 +43,26 @@ class Lines:
     def __init__(self, console: Console, total: int, done: int) -> None:
         """Lines on ``console``."""
         self._console, self._total, self._done = console, total, done
-
-    def __enter__(self) -> Self:
-        """Say what is left."""
-        if self._done:
-            self._write(f"{self._done} of {self._total} rows are stored")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing to close."""
+        if done:
+            self.say(f"{done} of {total} rows are stored")
 
     def say(self, text: str) -> None:
         """A line of its own."""
-        self._write(text)
+        self._console.print(text, markup=False, soft_wrap=True)
 
     def done(self, line: Mapping[str, Any]) -> None:
         """``[3/24] case seed 0: 1.2 s``."""
         self._done += 1
-        self._write(f"[{self._done}/{self._total}] {describe(line)}")
-
-    def _write(self, text: str) -> None:
-        self._console.print(text, markup=False, soft_wrap=True)
+        self.say(f"[{self._done}/{self._total}] {describe(line)}")
 
 
 class Bar:
     """A bar with the time left; failed rows stay above it."""
 
-    def __init__(self, console: Console, total: int, done: int) -> None:
-        """A bar on ``console``."""
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-        )
-        self._task = self._progress.add_task("starting", total=total, completed=done)
-
-    def __enter__(self) -> Self:
-        """Show the bar."""
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Leave the bar as it stands."""
-        self._progress.stop()
+    def __init__(self, progress: Progress, total: int, done: int) -> None:
+        """A bar in ``progress``."""
+        self._progress = progress
+        self._task = progress.add_task("starting", total=total, completed=done)
 
     def say(self, text: str) -> None:
         """The text before the bar."""

@@ -59,9 +59,10 @@ class Rendered:
         shown = Table("", "claim", "numbers", show_edge=False, pad_edge=False)
         for claim in self.claims:
             verdict = f"[{colours[claim.verdict]}]{VERDICTS[claim.verdict]}[/]"
-            shown.add_row(verdict, escape(claim.text), escape(claim.detail))
+            shown.add_row(verdict, escape(plain(claim.text)), escape(plain(claim.detail)))
         if self.failed_rows:
-            shown.add_row("[red]failed[/]", f"{self.failed_rows} rows did not finish", "see the report")
+            rows = "1 row" if self.failed_rows == 1 else f"{self.failed_rows} rows"
+            shown.add_row("[red]failed[/]", f"{rows} did not finish", "see the report")
         return shown
 
 
@@ -144,7 +145,7 @@ def _failures(stored: Mapping[str, Any], records: Sequence[Record]) -> str:
     ]
     if missing:
         shown = ", ".join(missing[:6]) + (", ..." if len(missing) > 6 else "")
-        parts.append(f"{len(missing)} rows are not computed yet: {shown}.")
+        parts.append(f"Not computed yet: {shown} ({len(missing)} in all).")
     return "\n".join(parts)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,6 +29,7 @@ class UsageError(Exception):
     """What the user typed or gave cannot be used; shown as one line, exit code 2."""
 
 
+@runtime_checkable
 class Case(Protocol):
     """One point of a study: a frozen dataclass with a name."""
 

@@ -46,11 +46,12 @@ class Task:
 
 def execute(task: Task, study: Study[Any, Any] | None = None) -> dict[str, Any]:
     """Compute a task with one torch thread and return its row; what ``run`` raises becomes a failed row."""
-    start, started = time.perf_counter(), datetime.now(UTC)
+    started, start = datetime.now(UTC), time.perf_counter()
     notes: dict[str, Any] = {}
     with one_thread():
         try:
             study = study or load(task.module)
+            start = time.perf_counter()  # a worker's first task imports the study
             config = from_json(type(study.presets["default"]), task.config)
             case = next(c for c in study.cases(config) if c.name == task.case)
             context = _context(study, task, notes)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
 import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from gflow import plot
 from gflow.estimate import Estimate
 from gflow.study import Claim, Context, Record, Report, Study, UsageError, show, table
 from gflow.study.study import Arrays
@@ -24,6 +26,11 @@ class Inner:
 
     scale: float = 1.0
     """Standard deviation of the numbers."""
+
+    def __post_init__(self) -> None:
+        """Refuse a scale that is none."""
+        if self.scale <= 0:
+            raise ValueError(f"--inner.scale: expected a positive number, got {self.scale}")
 
 
 @dataclass(frozen=True)
@@ -37,9 +44,13 @@ class Config:
     mood: Literal["calm", "torn"] = "calm"
     """torn makes the second claim inconclusive."""
     bad: str = ""
-    """Sizes whose task raises, dies, or gives nan: raise:16."""
+    """What goes wrong, and at which size: raise:16, once:16, die:16, nan:16, prepare:1, object:1, report:1."""
     pause: float = 0.0
     """Seconds that each task sleeps."""
+    draw: bool = False
+    """Draw the figure, which costs more than all else."""
+    data: Path | None = None
+    """A file whose hash is an input of the rows."""
     inner: Inner = field(default_factory=Inner)
 
 
@@ -69,13 +80,17 @@ def cases(config: Config) -> Sequence[Size]:
 def prepare(config: Config, context: Context) -> dict[str, Any]:
     """A weight for each selected case."""
     context.progress("drawing the shift")
+    if config.bad == "prepare:1":
+        raise RuntimeError("no artifacts")
+    if config.bad == "object:1":
+        return {"shift": Inner()}
     return {"shift": torch.zeros((), dtype=context.dtype), "names": list(context.selected)}
 
 
 def run(config: Config, case: Size, context: Context) -> dict[str, Any]:
     """The mean of n numbers."""
     time.sleep(config.pause)
-    misbehave(config.bad, case.n)
+    misbehave(config.bad, case.n, context)
     draws = config.inner.scale * torch.randn(
         case.n, generator=context.generator, dtype=context.dtype, device=context.device
     )
@@ -86,23 +101,40 @@ def run(config: Config, case: Size, context: Context) -> dict[str, Any]:
         "z": Estimate.exact(float(mean) * case.n**0.5),
         "shared": shared,
         "draws": context.save_arrays("draws", draws=draws),
-        "parts": {"n": case.n, "list": [1, 2.5, None]},
+        "parts": {"n": case.n, "list": [1, 2.5, None], "deep": math.nan if config.bad == f"nan:{case.n}" else 0.0},
     }
 
 
-def misbehave(bad: str, n: int) -> None:
+def misbehave(bad: str, n: int, context: Context) -> None:
     """Raise or die where the config says so."""
     kind, _, size = bad.partition(":")
     if size != str(n):
         return
+    if kind == "once" and context.folder is not None:
+        first, mark = not (context.folder / "seen").exists(), context.folder / "seen"
+        mark.touch()
+        kind = "raise" if first else ""
     if kind == "raise":
         raise RuntimeError(f"no mean of {n} numbers")
     if kind == "die":
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def inputs(config: Config) -> dict[str, str]:
+    """The hash of the data file."""
+    return {} if config.data is None else {"sha256": hashlib.sha256(config.data.read_bytes()).hexdigest()}
+
+
+FIGURE = r"""![Scaled means $\sqrt{n}\,\bar x_n$ against size, with the 95 % interval between repeats (left);
+the draws of the first row (right).](figure:means)"""
+
+
 def report(config: Config, rows: Sequence[Record], arrays: Arrays) -> Report:
     """Means against sizes."""
+    from gflow import plot  # what draws loads here: workers import this module, too
+
+    if config.bad == "report:1":
+        raise RuntimeError("nothing to say")
     pooled = {
         n: Estimate.pool(r.row["z"] for r in rows if r.row["parts"]["n"] == n)
         for n in config.sizes
@@ -128,10 +160,9 @@ Nothing else was asked; the standard error $\\sigma/\\sqrt{{n}}$ explains all of
 
 {table(["n", "scaled mean", "rows"], [(n, e, e.n) for n, e in pooled.items()])}
 
-![Scaled means $\\sqrt{{n}}\\,\\bar x_n$ against size, with the 95 % interval between repeats (left);
-the draws of the first row (right).](figure:means)
+{FIGURE if config.draw else ""}
 """,
-        figures={"means": means},
+        figures={"means": means} if config.draw else {},
         claims=[
             Claim(
                 f"the scaled mean stays below {config.limit:g}",
@@ -161,6 +192,7 @@ STUDY: Study[Config, Size] = Study(
     cases=cases,
     prepare=prepare,
     validate=validate,
+    inputs=inputs,
     estimate=lambda config, case: (0.01 + config.pause, 8.0 * case.n),
     run=run,
     report=report,
