@@ -1,0 +1,227 @@
+"""Figures of the bounds: the ladder along sweeps, and the error budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gflow import plot
+from gflow.estimate import Estimate
+from studies.w2_bound.report.figures.drawn import Drawn, sizes
+from studies.w2_bound.report.numbers import MANY, factor, listed, pooled
+from studies.w2_bound.report.rows import Group, of_kind, sweep
+
+_GEOMETRIES = {"error": "Modes of width 0.1", "kwon": "Modes of width 0.0125 (Kwon et al. 2022)"}
+_SWEEPS = {
+    "start": ("Less noise at the start", r"final $\beta$"),
+    "stop": ("Stopping earlier", "stopping time $t$"),
+    "sde": ("SDE sampler", "Euler-Maruyama steps"),
+}
+
+
+def ladder(found: Sequence[Group]) -> Drawn | None:
+    """Bounds and their ratios against the size of the score error, both geometries."""
+    shown = {name: groups for name in _GEOMETRIES if (groups := sweep(found, name))}
+    if not shown:
+        return None
+
+    def make() -> Figure:
+        columns = len(shown)
+        figure, axes = plot.panels(
+            2, columns, height=5.2, sharex="col", height_ratios=(1.7, 1), width=plot.WIDTH if columns > 1 else 4.6
+        )
+        for k, (name, groups) in enumerate(shown.items()):
+            _bounds(axes[k], groups)
+            axes[k].set_title(_GEOMETRIES[name])
+            low = axes[columns + k]
+            plot.bound_ratios(low, _values(groups), _ratios(groups))
+            low.set_xlabel(r"size of the score error $\varepsilon$")
+        axes[0].set_ylabel(r"$W_2$ and its bounds")
+        axes[columns].set_ylabel(r"bound / exact $W_2$")
+        plot.grouped_legend(figure, columns=4)
+        return figure
+
+    parts = [_ladder_words(name, groups) for name, groups in shown.items()]
+    groups = [g for chosen in shown.values() for g in chosen]
+    return Drawn(
+        make,
+        f"The ladder against the size of the score error (exact mixture score, centres moved by ε, widths scaled by "
+        f"1 + ε): {'; '.join(parts)}. $W_2$ is exact for the two clouds of each row. {_offscale(groups)}{sizes(groups)}.",
+    )
+
+
+def sweeps(found: Sequence[Group]) -> Drawn | None:
+    """The ladder against start, stop and SDE steps, and the discretization term against steps."""
+    shown = {name: groups for name in _SWEEPS if (groups := sweep(found, name))}
+    methods = {name: groups for name in ("euler", "heun", "sde") if (groups := sweep(found, name))}
+    count = len(shown) + bool(methods)
+    if not count:
+        return None
+
+    def make() -> Figure:
+        columns = min(2, count)
+        figure, axes = plot.panels(math.ceil(count / 2), columns, height=2.75 * math.ceil(count / 2) + 0.4)
+        for name, at in zip(shown, axes, strict=False):
+            _bounds(at, shown[name])
+            at.set_title(_SWEEPS[name][0])
+            at.set_xlabel(_SWEEPS[name][1])
+            at.set_ylabel(r"$W_2$ and its bounds")
+        if methods:
+            _discretization(axes[len(shown)], methods)
+        for at in axes[count:]:
+            at.remove()
+        plot.grouped_legend(figure, columns=4)
+        return figure
+
+    groups = [g for chosen in [*shown.values(), *methods.values()] for g in chosen]
+    parts = [f"{_SWEEPS[name][0].lower()}: {_range_words(chosen)}" for name, chosen in shown.items()]
+    steps = "The last panel is the budget's discretization term; grey slopes are orders 1 and 2. " if methods else ""
+    found_words = f"pathwise/$W_2$ along the sweeps ({'; '.join(parts)}). " if parts else ""
+    return Drawn(make, f"The ladder along the other sweeps: {found_words}{steps}{_offscale(groups)}{sizes(groups)}.")
+
+
+def budget(found: Sequence[Group]) -> Drawn | None:
+    """Stacked terms beside the measured W2, mixtures and everything else on their own scales."""
+    panels = [of_kind(found, "mixture", "network"), of_kind(found, "digits", "data", "score", "field")]
+    panels = [groups for groups in panels if groups]
+    if not panels:
+        return None
+
+    def make() -> Figure:
+        places = [_places(groups) for groups in panels]
+        heights = [at[-1] + 1.6 for at in places]
+        figure, axes = plot.panels(len(panels), 1, height=0.2 * sum(heights) + 0.8, height_ratios=heights)
+        for at, groups, place in zip(axes, panels, places, strict=True):
+            plot.budget_bars(
+                at,
+                [g.label.removeprefix("mixture, ") for g in groups],
+                [g.terms for g in groups],
+                [g.measured for g in groups],
+                [g.floor for g in groups],
+                places=place,
+            )
+        axes[-1].set_xlabel(r"$W_2$ to the target, and the terms that bound it")
+        plot.grouped_legend(figure, columns=4)
+        return figure
+
+    groups = [g for chosen in panels for g in chosen]
+    largest = [max(g.terms, key=lambda name: g.terms[name].mean) for g in groups]
+    tally = sorted({name: largest.count(name) for name in largest}.items(), key=lambda item: -item[1])
+    words = listed([f"{name.replace('_', ' ')} in {n}" for name, n in tally])
+    quotients = [math.log10(g.total.mean / g.measured.mean) for g in groups if g.measured.mean > 0]
+    close = (
+        f"; the sums are {factor(min(quotients))} to {factor(max(quotients))} times what is measured"
+        if quotients
+        else ""
+    )
+    return Drawn(
+        make,
+        f"The error budget (W2B-16) beside the measured $W_2$: the largest term is {words} of {len(groups)} cases"
+        f"{close}. Bars are sums of means; the diamond and its bar are the measured distance of the sampler's cloud to "
+        f"fresh data, the grey tick is what two independent samples of the reference law are apart. {sizes(groups)}.",
+    )
+
+
+def _bounds(axes: Axes, groups: Sequence[Group]) -> None:
+    names = [n for n in groups[0].rungs if all(n in g.rungs for g in groups)]
+    x = _values(groups)
+    rungs = {name: [g.rung(name) for g in groups] for name in names}
+    plot.bound_ladder(axes, x, rungs, [g.w2 for g in groups], floor=[g.floor for g in groups])
+    _sweep_axis(axes, x)
+
+
+def _sweep_axis(axes: Axes, x: Sequence[float]) -> None:
+    axes.set_xscale("log")
+    plot.ticks_at(axes.xaxis, x)
+    reach = (max(x) / min(x)) ** 0.14 if len(x) > 1 else 2.0
+    axes.set_xlim(min(x) / reach, max(x) * reach)
+
+
+def _values(groups: Sequence[Group]) -> list[float]:
+    return [float(g.case.value) for g in groups]
+
+
+def _ratios(groups: Sequence[Group]) -> dict[str, list[Estimate]]:
+    names = [n for n in groups[0].rungs if all(n in g.rungs and g.log_ratio(n) is not None for g in groups)]
+    return {name: [_as_ratio(g.log_ratio(name)) for g in groups] for name in names}
+
+
+def _as_ratio(log_ratio: Estimate | None) -> Estimate:
+    """A median log10 ratio as a ratio."""
+    assert log_ratio is not None
+    lo, mean, hi = (10**v if v < 300 else math.inf for v in (log_ratio.lo, log_ratio.mean, log_ratio.hi))
+    if not math.isfinite(log_ratio.lo):
+        lo, hi = -math.inf, math.inf
+    return Estimate(mean, lo, hi, log_ratio.n, log_ratio.level, log10=log_ratio.mean)
+
+
+def _discretization(axes: Axes, methods: dict[str, list[Group]]) -> None:
+    styles = {"euler": ("o", "-"), "heun": ("s", "-"), "sde": ("^", "-")}
+    names = {"euler": "Euler, order 1", "heun": "Heun, order 2", "sde": "Euler-Maruyama"}
+    colours = {"euler": "C0", "heun": "C2", "sde": "C1"}
+    for name, groups in methods.items():
+        x, values = _values(groups), [_term(g, "discretization") for g in groups]
+        marker, line = styles[name]
+        plot.series(axes, x, values, colour=colours[name], label="_nolegend_", marker=marker, linestyle=line)
+        axes.annotate(
+            names[name],
+            (x[-1], values[-1].mean),
+            xytext=(4, 5),
+            textcoords="offset points",
+            color=colours[name],
+            ha="right" if len(x) > 1 else "left",
+            va="bottom",
+            fontsize=8,
+        )
+        if len(x) > 1 and name != "sde":
+            order, first = {"euler": 1, "heun": 2}[name], values[0].mean * 0.6
+            slope = [first * (value / x[0]) ** -order for value in x]
+            axes.plot(x, slope, color=plot.muted(), linewidth=0.8, linestyle=":", zorder=1)
+    axes.set_yscale("log")
+    _sweep_axis(axes, sorted({v for groups in methods.values() for v in _values(groups)}))
+    axes.set_title("More steps")
+    axes.set_xlabel("steps")
+    axes.set_ylabel("discretization term")
+
+
+def _term(group: Group, name: str) -> Estimate:
+    return pooled([row["budget"]["terms"][name] for row in group.rows])
+
+
+def _places(groups: Sequence[Group]) -> list[float]:
+    """Vertical positions with a gap between sweeps."""
+    places, at = [0.0], 0.0
+    for before, after in zip(groups, groups[1:], strict=False):
+        at += 1.0 if before.case.swept == after.case.swept else 1.6
+        places.append(at)
+    return places
+
+
+def _ladder_words(name: str, groups: Sequence[Group]) -> str:
+    words = {"error": "with modes of width 0.1", "kwon": "with modes of width 0.0125"}[name]
+    parts = [f"{n} {_ratio_range(groups, n)}" for n in ("propagator", "pathwise", "global") if n in groups[0].rungs]
+    return f"{words} the median of bound/$W_2$ is {', '.join(parts)}"
+
+
+def _range_words(groups: Sequence[Group]) -> str:
+    return _ratio_range(groups, "pathwise")
+
+
+def _ratio_range(groups: Sequence[Group], name: str) -> str:
+    logs = [r.mean for g in groups if name in g.rungs and (r := g.log_ratio(name)) is not None]
+    if not logs:
+        return "unknown"
+    low, high = factor(min(logs)), factor(max(logs))
+    return low if low == high else f"{low} to {high}"
+
+
+def _offscale(groups: Sequence[Group]) -> str:
+    ratios = [r.mean for g in groups if "global" in g.rungs and (r := g.log_ratio("global")) is not None]
+    strip = (
+        "The tinted strip gives the published form where it leaves the scale. " if ratios and max(ratios) > 3 else ""
+    )
+    few = all(g.seeds < MANY for g in groups)
+    return strip + ("" if few else "Ratio bands: order statistics of the median. ")

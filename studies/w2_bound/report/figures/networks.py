@@ -1,0 +1,105 @@
+"""Figure of the trained networks: what the weight of the loss does, and the denoising identity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gflow import plot
+from gflow.estimate import Estimate
+from studies.w2_bound.report.claims import differences
+from studies.w2_bound.report.figures.drawn import Drawn, sizes
+from studies.w2_bound.report.numbers import number, pooled
+from studies.w2_bound.report.rows import Group, of_kind
+
+WEIGHTS = {"uniform": "1", "sigma2": r"$\sigma^2$", "g2I-over-e": r"$g^2 I/e$"}
+_MARKS = ("o", "s", "^")
+
+
+def network(found: Sequence[Group]) -> Drawn | None:
+    """Bounds and W2 by training weight; shifted denoising loss over score-matching loss along time."""
+    groups = of_kind(found, "network")
+    if not groups:
+        return None
+    matched = [g for g in groups if all("dsm" in row for row in g.rows)]
+
+    def make() -> Figure:
+        figure, axes = plot.panels(1, 3 if matched else 1, height=2.9, width=plot.WIDTH if matched else 4.0)
+        _by_weight(axes[0], groups)
+        if matched:
+            _losses(axes[1], matched)
+            _differences(axes[2], matched)
+        plot.grouped_legend(figure, columns=6)
+        return figure
+
+    best, worst = (pick(groups, key=lambda g: g.w2.mean) for pick in (min, max))
+    held = differences(groups)
+    identity = (
+        f" Zero lies in {sum(e.lo <= 0 <= e.hi for e in held)} of {len(held)} intervals on the right." if held else ""
+    )
+    return Drawn(
+        make,
+        f"Left: weight {best.case.variant} ends nearest to the reference, {number(worst.w2.mean / best.w2.mean, 2)} times "
+        f"nearer than {worst.case.variant} (W2B-8). Middle: denoising loss minus its constant (open marks) and "
+        f"score-matching loss (lines) at five times. Right: their difference in standard errors (W2B-13).{identity} "
+        f"One training a weight, shared by the seeds. {sizes(groups)}; 20 000 draws a loss.",
+    )
+
+
+def _by_weight(axes: Axes, groups: Sequence[Group]) -> None:
+    x = [float(k) for k in range(len(groups))]
+    for name, offset, marker in (("pathwise", -0.15, "^"), ("synchronous", 0.15, "o")):
+        values = [g.rung(name) for g in groups]
+        places = [at + offset for at in x]
+        plot.intervals(axes, places, values, colour=name, label=name, marker=marker, markersize=5)
+    plot.intervals(axes, x, [g.w2 for g in groups], colour=plot.ink(), label="exact $W_2$")
+    axes.set_xticks(x, [WEIGHTS.get(g.case.variant, g.case.variant) for g in groups])
+    axes.set_xlim(-0.6, len(groups) - 0.4)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("weight of the training loss")
+    axes.set_ylabel(r"$W_2$ and its bounds")
+    axes.set_title("Weight and distance")
+
+
+def _losses(axes: Axes, groups: Sequence[Group]) -> None:
+    for group, marker, colour in zip(groups, _MARKS, ("C0", "C1", "C2"), strict=False):
+        t = [float(entry["t"]) for entry in group.rows[0]["dsm"]]
+        name = f"weight {WEIGHTS.get(group.case.variant, group.case.variant)}"
+        axes.plot(t, [e.mean for e in _column(group, "matching")], color=colour, label=name)
+        shifted = [(at, e) for at, e in zip(t, _column(group, "shifted"), strict=True) if e.mean > 0]
+        places, values = [at for at, _ in shifted], [e for _, e in shifted]
+        plot.intervals(axes, places, values, colour=colour, marker=marker, markerfacecolor="none", markersize=5)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("path time $t$")
+    axes.set_ylabel("loss, unweighted")
+    axes.set_title("Two losses")
+
+
+def _differences(axes: Axes, groups: Sequence[Group]) -> None:
+    """Differences over their standard errors; each seed is a mark."""
+    axes.axhspan(-1.96, 1.96, color=plot.muted(), alpha=0.12, linewidth=0)
+    axes.axhline(0, color=plot.ink(), linewidth=0.8)
+    for k, (group, marker, colour) in enumerate(zip(groups, _MARKS, ("C0", "C1", "C2"), strict=False)):
+        points = [
+            (float(e["t"]) * 1.13 ** (k - 1), _in_errors(e["difference"])) for row in group.rows for e in row["dsm"]
+        ]
+        axes.plot(*zip(*points, strict=True), marker, color=colour, markersize=3.5, alpha=0.75, markeredgewidth=0)
+    axes.set_xscale("log")
+    axes.set_ylim(-4.2, 4.2)
+    axes.set_xlabel("path time $t$")
+    axes.set_ylabel("difference / standard error")
+    axes.set_title("Their difference")
+
+
+def _in_errors(difference: Estimate) -> float:
+    """A difference over its standard error, kept inside the frame."""
+    error = (difference.hi - difference.mean) / 1.96
+    return max(-4.0, min(4.0, difference.mean / error)) if error > 0 else 0.0
+
+
+def _column(group: Group, name: str) -> list[Estimate]:
+    columns = zip(*([entry[name] for entry in row["dsm"]] for row in group.rows), strict=True)
+    return [pooled(list(column)) for column in columns]

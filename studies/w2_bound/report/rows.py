@@ -1,0 +1,166 @@
+"""Stored rows by case, and what is said of a case over its seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gflow.estimate import Estimate
+from gflow.study import Record
+from studies.w2_bound.config import Case, Config, cases
+from studies.w2_bound.report.numbers import log10_of, median, pooled, pooled_w2
+
+NETWORKS = ("network", "digits", "data", "score")
+"""Kinds whose model is a network, or anything else without closed-form constants."""
+_METHODS = {"euler": "Euler", "heun": "Heun", "rk4": "RK4", "euler_maruyama": "Euler-Maruyama"}
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The repeats of one case, one for each seed that is there."""
+
+    case: Case
+    records: tuple[Record, ...]
+
+    @property
+    def rows(self) -> list[Mapping[str, Any]]:
+        """The measured values, by seed."""
+        return [record.row for record in self.records]
+
+    @property
+    def seeds(self) -> int:
+        """Number of repeats."""
+        return len(self.records)
+
+    @property
+    def n(self) -> int:
+        """Particles of each cloud."""
+        return int(self.rows[0]["n"])
+
+    @property
+    def label(self) -> str:
+        """The case in words."""
+        return label(self.case)
+
+    @property
+    def sampler(self) -> str:
+        """Equation, method and steps of the sampler."""
+        return f"{self.case.sampler.upper()}, {_METHODS[self.case.method]}, {self.case.steps} steps"
+
+    @property
+    def w2(self) -> Estimate:
+        """W2 between the two clouds of the ladder, pooled as squares."""
+        return pooled_w2([row["w2"] for row in self.rows])
+
+    @property
+    def floor(self) -> Estimate:
+        """W2 between two independent samples of the reference law, pooled as squares."""
+        return pooled_w2([row["sampling_floor"] for row in self.rows])
+
+    @property
+    def measured(self) -> Estimate:
+        """W2 between the sampler's cloud and its target, pooled as squares."""
+        return pooled_w2([row["budget"]["measured"] for row in self.rows])
+
+    @property
+    def total(self) -> Estimate:
+        """The sum of the budget."""
+        return pooled([row["budget"]["total"] for row in self.rows])
+
+    @property
+    def target(self) -> str:
+        """What ``measured`` and ``total`` are about: ``p_0`` or ``p_stop``."""
+        return str(self.rows[0]["budget"]["target"])
+
+    @property
+    def terms(self) -> dict[str, Estimate]:
+        """The budget, term by term, in the order of the sampler's life."""
+        stored = [row["budget"]["terms"] for row in self.rows]
+        order = ("truncation", "initial", "model", "discretization", "monte_carlo")
+        # Means, never geometric ones: the terms must add up to the sum.
+        return {name: pooled([Estimate.exact(t[name].mean) for t in stored]) for name in order if name in stored[0]}
+
+    @property
+    def rungs(self) -> list[str]:
+        """The rungs that every repeat has, sharpest first."""
+        order = ("synchronous", "propagator", "pathwise", "local", "global")
+        return [name for name in order if all(name in row["ladder"] for row in self.rows)]
+
+    def rung(self, name: str) -> Estimate:
+        """A bound over the seeds: the geometric mean."""
+        return pooled([row["ladder"][name] for row in self.rows])
+
+    def certified(self, name: str) -> bool:
+        """Whether the constants of a rung are closed forms in every repeat."""
+        return all(row["kinds"].get(name) == "certified" for row in self.rows)
+
+    def log_ratio(self, name: str, below: str = "") -> Estimate | None:
+        """Median of log10(bound/W2), or of log10(bound/another bound); None where W2 is 0 in every repeat."""
+        pairs = [(row["ladder"][name], row["ladder"][below] if below else row["w2"]) for row in self.rows]
+        logs = [log10_of(top) - log10_of(low) for top, low in pairs if log10_of(low) > -math.inf]
+        return median(logs) if logs else None
+
+    def slack(self, *path: str) -> Estimate:
+        """An entry of the slack ledger over the seeds."""
+        values: list[Any] = [row["slack"] for row in self.rows]
+        for key in path:
+            values = [value[key] for value in values]
+        return pooled(values)
+
+
+def groups(config: Config, rows: Iterable[Record]) -> list[Group]:
+    """The cases of a config that have rows, in the order of the study."""
+    by_case: dict[str, list[Record]] = {}
+    for record in rows:
+        by_case.setdefault(record.case, []).append(record)
+    return [Group(case, tuple(by_case[case.name])) for case in cases(config) if case.name in by_case]
+
+
+def sweep(found: Sequence[Group], swept: str) -> list[Group]:
+    """The cases of one sweep, in the order of the swept value."""
+    chosen = [group for group in found if group.case.swept == swept]
+    return sorted(chosen, key=lambda g: g.case.value) if swept != "network" else chosen
+
+
+def of_kind(found: Sequence[Group], *kinds: str) -> list[Group]:
+    """The cases of some kinds."""
+    return [group for group in found if group.case.kind in kinds]
+
+
+def middle(chosen: Sequence[Group]) -> Group | None:
+    """The case in the middle of a sweep."""
+    return chosen[len(chosen) // 2] if chosen else None
+
+
+def headline(found: Sequence[Group]) -> list[Group]:
+    """The cases that the opening speaks of: one of each kind, with the ODE sampler where there is one."""
+    networks = sorted(sweep(found, "network"), key=lambda g: g.measured.mean)
+    chosen = [middle(sweep(found, "error")), middle(sweep(found, "kwon")), networks[0] if networks else None]
+    for kind in ("digits", "data", "score", "field"):
+        chosen.append(next(iter(of_kind(found, kind)), None))
+    named = [group for group in chosen if group is not None]
+    return named or of_kind(found, "mixture")[:1]
+
+
+def label(case: Case) -> str:
+    """A case in words, with the value that its sweep changes."""
+    sampler = case.sampler.upper()
+    if case.kind == "tight":
+        return f"tight, family {case.variant}, {sampler}"
+    if case.kind == "network":
+        return f"mixture, network, weight {case.variant}"
+    if case.kind != "mixture":
+        names = {"digits": "digits", "data": "your cloud", "score": "your score", "field": "your field"}
+        return names[case.kind] if case.kind == "field" else f"{names[case.kind]}, {sampler}"
+    texts = {
+        "error": f"mixture, score error {case.value:g}",
+        "kwon": f"narrow mixture, score error {case.value:g}",
+        "euler": f"mixture, Euler, {case.steps} steps",
+        "heun": f"mixture, Heun, {case.steps} steps",
+        "start": f"mixture, final beta {case.value:g}",
+        "stop": f"mixture, stopped at {case.stop:g}",
+        "sde": f"mixture, SDE, {case.steps} steps",
+    }
+    return texts[case.swept]
