@@ -1,6 +1,6 @@
 """Exact W2 against its peers: certified and uncertified solves, polish, and warm start along a flow.
 
-``python -m benchmarks.transport [--n 4000] [--repeats 3] [--only NAME ...]``. Every row is a ratio of
+``python -m benchmarks.transport [--n 4000] [--repeats 3] [--only NAME ...] [--dims D ...]``. Every row is a ratio of
 CPU seconds of one thread, measured side by side in one run: the rivals take turns, and the median
 over the repeats counts. All times include the cost matrix, which each rival builds by the same function.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,12 +142,12 @@ def warm(n: int, repeats: int, d: int, step: float, snapshots: int = 20) -> Iter
     yield Row(name, seconds["warm"], "from scratch", 1 / gain, ">= 1.7x faster", met, note)
 
 
-def parts(n: int, repeats: int) -> dict[str, Callable[[], Iterator[Row]]]:
+def parts(n: int, repeats: int, dims: Sequence[int]) -> dict[str, Callable[[], Iterator[Row]]]:
     """Every part by name; a flow takes 20 solves, so it runs once."""
     return {
-        "certified": lambda: (row for d in (2, 6, 16, 64) for row in certified(n, repeats, d)),
-        "uncertified": lambda: (row for d in (2, 6, 16, 64) for row in uncertified(n, repeats, d)),
-        "warm": lambda: (row for d in (2, 6, 16, 64) for s in (1e-3, 1e-2) for row in warm(n, 1, d, s)),
+        "certified": lambda: (row for d in dims for row in certified(n, repeats, d)),
+        "uncertified": lambda: (row for d in dims for row in uncertified(n, repeats, d)),
+        "warm": lambda: (row for d in dims for s in (1e-3, 1e-2) for row in warm(n, 1, d, s)),
     }
 
 
@@ -156,13 +156,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=4000, help="points per cloud")
     parser.add_argument("--repeats", type=int, default=3, help="turns per rival; the median counts")
-    parser.add_argument("--only", nargs="*", choices=list(parts(2, 1)), help="parts to run")
+    parser.add_argument("--only", nargs="*", choices=list(parts(2, 1, ())), help="parts to run")
+    parser.add_argument("--dims", type=int, nargs="*", default=[2, 6, 16, 64], help="dimensions")
     options = parser.parse_args()
     torch.set_num_threads(1)
     have = {solver.name: installed(solver) for solver in Solver}
     print(f"n = {options.n}, median of {options.repeats}, numpy {np.__version__}, installed {have}")
     emd2(*clouds(50, 2))  # imports
-    for name, part in parts(options.n, options.repeats).items():
+    for name, part in parts(options.n, options.repeats, options.dims).items():
         if not options.only or name in options.only:
             for row in part():
                 print(row, flush=True)

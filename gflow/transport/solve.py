@@ -103,7 +103,7 @@ def solve(
     n, m, d = len(clouds.x), len(clouds.y), clouds.x.shape[1]
     solver = solver_for(settings, n, m, d, weighted=not clouds.uniform)
     tolerance = FLOAT32_TOLERANCE if solver is Solver.LAPJV and not settings.polish else TOLERANCE
-    problem = _Problem(clouds, solver, settings.certify, tolerance, root)
+    problem = _Problem(clouds, solver, settings, tolerance, root)
     start = problem.start(warm)
     if clouds.uniform and np.array_equal(clouds.x, clouds.y):
         # Zero potentials prove the identity optimal; no arithmetic that could leave 1e-17.
@@ -136,7 +136,7 @@ class _Problem:
 
     clouds: Clouds
     solver: Solver
-    certify: bool
+    settings: Settings
     tolerance: float
     root: bool
 
@@ -179,8 +179,12 @@ class _Problem:
         return None if found is None else RawPlan.pairing(found.columns, found.v, found.u)
 
     def again(self, raw: RawPlan, cost: Matrix) -> RawPlan:
-        """The float64 solver, where refinement of a float32 solution gave up."""
-        return raw if self.solver is Solver.EMD else solvers.network_simplex(cost, *self.clouds.masses)
+        """The float64 solver, where refinement of a float32 solution gave up; it needs more memory."""
+        if self.solver is Solver.EMD:
+            return raw
+        n, d = self.clouds.x.shape
+        check_memory(predict(Solver.EMD, n, n, d), Solver.EMD, n, n, self.settings.memory_limit)
+        return solvers.network_simplex(cost, *self.clouds.masses)
 
     def plan(self, raw: RawPlan, *, u: Float[np.ndarray, " n"] | None = None, dual: float = -math.inf) -> TransportPlan:
         """The public plan, after its masses are checked."""
@@ -196,7 +200,7 @@ class _Problem:
             y_index=torch.from_numpy(raw.columns),
             mass=torch.from_numpy(raw.mass),
             primal=self.primal(raw) * self.unit,
-            dual=dual * self.unit if self.certify else -math.inf,
+            dual=dual * self.unit if self.settings.certify else -math.inf,
             potentials=potentials,
             solver=self.solver,
         )

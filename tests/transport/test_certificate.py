@@ -140,6 +140,17 @@ def test_the_float32_solver_leaves_a_gap_that_polish_closes():
     assert polished.gap <= 1e-9
 
 
+def test_ties_that_refinement_cannot_sort_out_go_to_the_simplex(monkeypatch):
+    monkeypatch.setattr("gflow.transport.solve.refine", lambda *_, **__: None)
+    monkeypatch.setattr("gflow.transport.solvers.installed", lambda _: True)
+    monkeypatch.setattr(solvers, "assignment", lambda c, s: RawPlan.pairing(np.arange(len(c)), np.zeros(len(c))))
+    x, y = points(30, 9, 0), points(30, 9, 1)
+    cost = cdist(x, y, "sqeuclidean")
+    assert ExactW2()(x, y).mean == pytest.approx(cost[linear_sum_assignment(cost)].mean(), rel=1e-12)
+    with pytest.raises(MemoryError, match="network simplex"):
+        ExactW2(memory_limit=ExactW2().cost_of(30, 30, 9).bytes)(x, y)
+
+
 def test_memory_is_refused_before_the_solve_with_the_numbers():
     x = points(100, 2, 0)
     need = ExactW2().cost_of(100, 100, 2)

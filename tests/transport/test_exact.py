@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import ot
@@ -227,6 +229,11 @@ def test_the_rule_says_which_solver(monkeypatch):
     assert rule(9, 9, 7) is ExactW2(certify=False).solver_for(9, 9, 7) is Solver.EMD
     x, y = pair(12, 12, 9, seed=0)
     assert ExactW2().solve(x, y).solver is Solver.EMD
+
+
+def test_importing_the_package_imports_no_solver():
+    code = "import sys, gflow.transport; assert not {'ot', 'lap', 'lapjv', 'matplotlib'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_results_do_not_depend_on_numpy_views():
