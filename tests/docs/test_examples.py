@@ -1,4 +1,4 @@
-"""The Python examples of README and documentation run as printed, and print what they say (lines that begin ``# >``)."""
+"""The Python examples of README and documentation run as printed, and print what their ``# >`` lines say."""
 
 import contextlib
 import io
