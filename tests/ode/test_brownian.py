@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gflow.ode import EULER, BrownianPath, ConstantStep, EulerMaruyama, ExplicitRK, Result, solve_ivp
@@ -67,6 +67,7 @@ def test_components_are_independent_too():
     assert torch.corrcoef(path(0.75).T)[0, 1].abs() < FIVE_SE
 
 
+@settings(max_examples=10)
 @given(seed=seeds, levels=st.integers(1, 8), data=st.data())
 def test_halved_steps_see_the_same_noise(seed, levels, data):
     coarse, fine = (data.draw(st.integers(0, levels)) for _ in range(2))
@@ -102,6 +103,7 @@ def test_strong_order_is_1_for_additive_noise():
     assert slopes[1:] == pytest.approx([1, 1], abs=0.1)
 
 
+@settings(max_examples=10)
 @given(seed=seeds, levels=st.integers(1, 6), sigma=st.floats(0.0, 3.0))
 def test_w2b_5_runs_on_one_path_differ_without_noise(seed, levels, sigma):
     """The difference of two OU runs on one path is exactly the noiseless recursion."""
