@@ -66,7 +66,8 @@ def discrete_ladder(
         paired: row i of ``y0`` belongs to row i of ``x0``.
 
     Raises:
-        ValueError: bad clouds, ``steps < 1``, or a diffusion without noise.
+        ValueError: bad clouds, ``steps < 1``, ``s1 <= s0``, a diffusion without noise, noise of another
+            shape or on a coarser grid, a negative constant, or fields that couple rows.
         SolveError: a run became non-finite.
     """
     x, y = ordered_pairs(x0, y0, paired=paired)
@@ -98,6 +99,8 @@ def _climb(
     certified = step_constant is not None
     for k, (s, s_next) in enumerate(zip(ts[:-1], ts[1:], strict=True)):
         constant = None if step_constant is None else step_constant(s, s_next - s)
+        if constant is not None and not 0 <= constant.mean < math.inf:
+            raise ValueError(f"step_constant: expected a finite number >= 0 at s = {s:.6g}, got {constant.mean}")
         certified = certified and constant is not None and constant.bias in ("none", "up")
         step, growth, rates = _step(f, g, s, s_next - s, xs[k], ys[k], constant, nodes)
         after = rms((xs[k + 1] - ys[k + 1]).norm(dim=1))

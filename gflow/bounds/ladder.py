@@ -163,13 +163,15 @@ def model_error(
     """(f - g)(x) at sampling time s.
 
     Raises:
-        ValueError: a field returns another shape or dtype.
+        ValueError: a field returns another shape or dtype, NaN or infinity.
     """
     values = f(s, x), g(s, x)
     for name, value in zip("fg", values, strict=True):
         if value.shape != x.shape or value.dtype != x.dtype:
             got = f"{tuple(value.shape)} of {value.dtype}"
             raise ValueError(f"{name} at s = {s:.6g}: expected {tuple(x.shape)} of {x.dtype}, got {got}")
+        if bad := int((~torch.isfinite(value)).any(1).sum()):
+            raise ValueError(f"{name} at s = {s:.6g}: NaN or infinite for {bad} of {len(x)} particles")
     return values[0] - values[1]
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -26,12 +27,14 @@ def sign_term(
     one over the pairs.
 
     Raises:
-        ValueError: arrays of different shapes, or fewer than 2 pairs.
+        ValueError: arrays of different shapes, fewer than 2 pairs, or NaN or infinite numbers.
     """
     if len({tuple(a.shape) for a in (x, y, score_x, score_y)}) != 1 or len(x) < 2:
         shapes = [tuple(a.shape) for a in (x, y, score_x, score_y)]
         raise ValueError(f"sign_term: expected four arrays (n >= 2, d) of one shape, got {shapes}")
     values = ((x - y) * (score_x - score_y)).sum(1)
+    if bad := int((~torch.isfinite(values)).sum()):
+        raise ValueError(f"sign_term: NaN or infinite for {bad} of {len(values)} pairs")
     mean, half = float(values.mean()), 1.96 * float(values.std()) / math.sqrt(len(values))
     return Estimate(mean, mean - half, mean + half, n=len(values), level=0.95, bias="none")
 
@@ -50,7 +53,7 @@ def sharper_sde_bound(
         s: nodes in sampling time, increasing; the trapezoidal rule joins them.
         errors: g^2 times the L2(p_s) norm of the score error.
         constants: one-sided Lipschitz constants of the SDE's model drift in sampling time.
-        half_squared_diffusion: g^2/2.
+        half_squared_diffusion: half the squared noise of the sampler, g^2/2 for the reverse SDE.
         signs: sign term under the optimal coupling.
         distances: W2(p_s, q_s); where it is 0 the gain, a 0/0, is left out.
 

@@ -53,12 +53,15 @@ def variation_bound(
         paired: row i of ``y0`` belongs to row i of ``x0``; otherwise an optimal plan pairs them.
 
     Raises:
-        ValueError: bad clouds, ``s1 <= s0`` or ``nodes`` not of the form 4 k + 1.
+        ValueError: bad clouds, ``s1 <= s0``, ``tol <= 0``, ``nodes`` not of the form 4 k + 1, or a field
+            that returns another shape or is not finite.
         SolveError: a solve failed.
     """
     x, y = ordered_pairs(x0, y0, paired=paired)
     if not s1 > s0 or nodes < 5 or nodes % 4 != 1:
         raise ValueError(f"variation_bound: needs s1 > s0 and nodes = 4 k + 1, got {s0}, {s1}, {nodes}")
+    if not 0 < tol < math.inf:
+        raise ValueError(f"tol: must be positive and finite, got {tol}")
     method, controller = ExplicitRK(DOPRI5), PIController(rtol=tol, atol=tol)
     reference = solve_ivp(f, x, s0, s1, method=method, controller=controller, dense=True)
     assert reference.dense is not None
