@@ -22,10 +22,11 @@ def discover(package: str) -> dict[str, Study[Any, Any]]:
         if info.name.startswith("_"):
             continue
         try:
-            study = getattr(importlib.import_module(f"{package}.{info.name}"), "STUDY", None)
+            module = importlib.import_module(f"{package}.{info.name}")
         except ImportError as error:
             raise UsageError(f"study: expected {package}.{info.name} to be importable, got {error}") from None
-        if isinstance(study, Study):
+        study = getattr(module, "STUDY", None)
+        if isinstance(study, Study) and study.module == module.__name__:  # one that another module imports is no second
             found[info.name] = study
     return found
 

@@ -99,6 +99,8 @@ def _facts(composed: Composed) -> str:
         if counts[verdict]
     ]
     facts = composed.facts
+    if facts["failed"] != "0":
+        chips.append(f'<li class="chip failed">{facts["failed"]} rows failed</li>')
     rest = [
         f"{facts['preset']} preset",
         f"{facts['rows']} rows",

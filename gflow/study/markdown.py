@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable
 from html import escape
 from typing import TYPE_CHECKING
 
-from gflow.study.mathml import mathml
+from gflow.study.mathml import in_words, mathml
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.rules_inline import StateInline
 
 _FIGURE = re.compile(r"!\[(?P<caption>.*?)\]\(figure:(?P<name>[\w.-]+)\)", flags=re.DOTALL)
-_MATH = re.compile(r"\$\$(.+?)\$\$|\$(?![\s$])((?:\\.|[^$\\])+?)(?<!\s)\$(?!\d)", flags=re.DOTALL)
+_MATH = re.compile(r"\$\$(.+?)\$\$|\$(?![\s$])((?:\\.|[^$`\\])+?)(?<!\s)\$(?!\d)", flags=re.DOTALL)
 
 
 def place_figures(markdown: str, names: Iterable[str], show: Callable[[str, str], str]) -> str:
@@ -34,7 +34,8 @@ def place_figures(markdown: str, names: Iterable[str], show: Callable[[str, str]
 
 def plain(caption: str) -> str:
     """One line of Markdown as plain text: for ``alt``, and for a terminal."""
-    return re.sub(r"[$*`\\{}]", "", caption)
+    spoken = _MATH.sub(lambda match: in_words(match[1] or match[2]), caption)
+    return re.sub(r"[*`]", "", spoken)
 
 
 def to_html(markdown: str) -> str:

@@ -26,7 +26,7 @@ _FENCES = (
 )
 _LARGE = "sum ∑ prod ∏ int ∫ iint ∬ oint ∮"
 _FUNCTIONS = "log ln exp sin cos tan max min sup inf det lim arg dim ker tr diag limsup liminf Pr tanh"
-_ACCENTS = "bar ¯ overline ¯ hat ^ widehat ^ tilde ~ widetilde ~ dot ˙ ddot ¨ vec →"
+_ACCENTS = "bar ‾ overline ‾ hat ^ widehat ^ tilde ~ widetilde ~ dot ˙ ddot ¨ vec →"
 _FONTS = {"mathbb": "double-struck", "mathcal": "script", "mathbf": "bold", "boldsymbol": "bold", "mathfrak": "fraktur"}
 _LETTERS = {
     "double-struck": dict(zip("CEHNPQRZ", "ℂ𝔼ℍℕℙℚℝℤ", strict=True)),
@@ -53,6 +53,21 @@ def mathml(tex: str, *, display: bool = False) -> str:
         return f'<code class="tex">{escape(tex)}</code>'
     mode = ' display="block"' if display else ""
     return f"<math{mode}><mrow>{body}</mrow></math>"
+
+
+def in_words(tex: str) -> str:
+    r"""TeX as one line of plain text, for where no formula can stand: ``\sqrt{n}`` is ``√n``."""
+    words = []
+    for token in _TOKEN.findall(tex):
+        name = token[1:] if token.startswith("\\") else ""
+        if name in _SPACES:
+            words.append(" ")
+        elif name:
+            known = (GREEK, OPERATORS, FENCES, LARGE, {"sqrt": "√"})
+            words.append(next((t[name] for t in known if name in t), name if name in FUNCTIONS else ""))
+        elif token not in "{}$":
+            words.append(token)
+    return " ".join("".join(words).split())
 
 
 class _Reader:

@@ -98,7 +98,7 @@ def compose(
 
 def claims_table(claims: Sequence[Claim]) -> str:
     """The claims as Markdown."""
-    return table(["", "claim", "numbers"], [(f"**{VERDICTS[c.verdict]}**", c.text, c.detail) for c in claims])
+    return table(["verdict", "claim", "numbers"], [(f"**{VERDICTS[c.verdict]}**", c.text, c.detail) for c in claims])
 
 
 def _markdown(composed: Composed) -> str:
@@ -128,6 +128,7 @@ def _facts(study: Study[Any, Any], stored: Mapping[str, Any], records: Sequence[
         "study": study.name,
         "preset": str(stored["preset"]),
         "rows": str(len(records)),
+        "failed": str(sum(1 for r in records if r.failed)),
         "seeds": _seeds(stored["seeds"]),
         "date": known["Computed"],
         "commit": known["Commit"][:12],
@@ -157,8 +158,8 @@ def _short(text: str | None) -> str:
 def _origin(study: Study[Any, Any], config: Any, stored: Mapping[str, Any], records: Sequence[Record]) -> str:
     """Command, machine, commit, versions, seeds and config."""
     known = provenance.summary([r.provenance for r in records])
+    study_line = f"{study.name}, version {stored['version']}, config `{stored['hash']}`"
     lines = {
-        "Study": f"{study.name}, version {stored['version']}, config `{stored['hash']}`",
         "Seeds": _seeds(stored["seeds"]),
         "Rows": f"{len(records)}, of which {sum(1 for r in records if r.failed)} failed",
         "Precision": str(stored["dtype"]),
@@ -168,7 +169,7 @@ def _origin(study: Study[Any, Any], config: Any, stored: Mapping[str, Any], reco
     preset = study.presets.get(stored["preset"])
     return (
         f"```sh\n{stored['command']}\n```\n\n"
-        + table(["", ""], [(k, v) for k, v in lines.items()])
+        + table(["Study", study_line], lines.items())
         + f"\n### Config\n\nPreset `{stored['preset']}`; what differs from it is bold.\n\n"
         + table(["field", "value"], _fields(to_json(config), to_json(preset) if preset is not None else {}))
     )

@@ -146,17 +146,25 @@ class Study(Generic[C, K]):
     def module(self) -> str:
         """The module that workers import; it holds this study as ``STUDY``.
 
-        Under ``python -m package.study`` the functions live in ``__main__``, which a worker cannot
-        import by that name: its spec tells the true one. Empty for a file run as a plain script.
+        It is the module of the study's functions, or a package around it. Under ``python -m`` that is
+        ``__main__``, which a worker cannot import by this name: its spec tells the true one. Empty
+        for a file run as a plain script.
         """
-        name: str = self.run.__module__
-        if name != "__main__":
-            return name
-        spec = getattr(sys.modules["__main__"], "__spec__", None)
-        return spec.name if spec is not None else ""
+        for function in (self.run, self.report, self.cases):
+            name: str = function.__module__
+            while name:
+                if getattr(sys.modules.get(name), "STUDY", None) is self:
+                    return _true_name(name)
+                name = name.rpartition(".")[0]
+        return _true_name(self.run.__module__)
 
     def main(self, argv: Sequence[str] | None = None) -> int:
         """Run the command line and return the exit code: 0 ok, 1 failed, 2 usage, 3 inconclusive."""
         from gflow.study.run import main
 
         return main(self, sys.argv[1:] if argv is None else argv)
+
+
+def _true_name(name: str) -> str:
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return name if name != "__main__" else spec.name if spec is not None else ""

@@ -1,0 +1,134 @@
+"""Published pages: figures in both schemes, data, and a box where the results are not the study's."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gflow.study import UsageError
+from gflow.study.catalogue import discover, main
+from gflow.study.publish import main as publish_main
+from gflow.study.publish import publish
+from tests.study.dummy import STUDY
+
+DUMMY = Path(__file__).with_name("dummy.py")
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A package of two studies: ``alpha`` is the dummy that draws, ``beta`` has no results."""
+    folder = tmp_path / "pages_of_a_test"
+    folder.mkdir()
+    text = DUMMY.read_text().replace("draw: bool = False", "draw: bool = True")
+    (folder / "__init__.py").write_text("")
+    (folder / "alpha.py").write_text(text.replace('name="dummy"', 'name="alpha"'))
+    (folder / "beta.py").write_text(text.replace('name="dummy"', 'name="beta"'))
+    (folder / "again.py").write_text(f"from {folder.name}.alpha import STUDY\n")
+    (folder / "_private.py").write_text("raise ImportError\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield folder.name
+    for name in [n for n in sys.modules if n.split(".")[0] == folder.name]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def results(package: str, tmp_path: Path) -> Path:
+    """Results of ``alpha`` at its default preset."""
+    assert discover(package)["alpha"].main(["--out", str(tmp_path / "results/alpha"), "--seeds", "0"]) == 0
+    return tmp_path / "results"
+
+
+def test_discover_finds_each_study_where_it_is_defined(package: str) -> None:
+    assert list(discover(package)) == ["alpha", "beta"]
+
+
+def test_a_page_shows_figures_in_both_schemes_and_its_data(package: str, results: Path, tmp_path: Path) -> None:
+    pages = publish(results, tmp_path / "docs", package)
+    assert [p.name for p in pages] == ["index.md", "alpha.md", "beta.md"]
+    page = (tmp_path / "docs/alpha.md").read_text()
+    assert "not yet run" not in page.lower()
+    for scheme in ("light", "dark"):
+        assert f"(alpha/means_{scheme}.svg#only-{scheme})" in page
+    for link in re.findall(r"\]\(([\w./-]+?)(?:#[\w-]+)?\)", page):
+        assert (tmp_path / "docs" / link).is_file()
+    assert (tmp_path / "docs/alpha/rows.jsonl").read_bytes() == (results / "alpha/rows.jsonl").read_bytes()
+    for content in ("## Claims", "## How this was computed", "inner.scale", "$\\sigma/\\sqrt{n}$"):
+        assert content in page
+    index = (tmp_path / "docs/index.md").read_text()
+    assert f"| [alpha](alpha.md) | {STUDY.question} | a second | published |" in index
+    assert f"| [beta](beta.md) | {STUDY.question} | a second | **not yet run** |" in index
+
+
+def test_publishing_again_gives_the_same_bytes_and_nothing_old(package: str, results: Path, tmp_path: Path) -> None:
+    publish(results, tmp_path / "docs", package)
+    before = {p: p.read_bytes() for p in (tmp_path / "docs").rglob("*") if p.is_file()}
+    (tmp_path / "docs/old.md").write_text("old")
+    publish(results, tmp_path / "docs", package)
+    assert {p: p.read_bytes() for p in (tmp_path / "docs").rglob("*") if p.is_file()} == before
+
+
+def test_results_of_another_version_carry_a_box(
+    package: str, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alpha = sys.modules[f"{package}.alpha"]
+    presets = {"default": alpha.Config(limit=3.0)}
+    monkeypatch.setattr(alpha, "STUDY", replace(alpha.STUDY, version=2, presets=presets))
+    publish(results, tmp_path / "docs", package)
+    page = (tmp_path / "docs/alpha.md").read_text()
+    assert '!!! warning "Not yet run"' in page
+    assert "version: 1 -> 2" in page
+    assert "config.limit: 10.0 -> 3.0" in page
+    assert "config.sizes" not in page
+    assert "## Claims" in page
+
+
+def test_results_of_a_preset_that_is_gone_carry_a_box(package: str, results: Path, tmp_path: Path) -> None:
+    stored = results / "alpha/config.json"
+    stored.write_text(stored.read_text().replace('"preset": "default"', '"preset": "gone"'))
+    publish(results, tmp_path / "docs", package)
+    assert "there is no preset gone any more" in (tmp_path / "docs/alpha.md").read_text()
+
+
+def test_results_that_the_study_cannot_read_any_more_give_a_page_all_the_same(
+    package: str, results: Path, tmp_path: Path
+) -> None:
+    stored = results / "alpha/config.json"
+    stored.write_text(stored.read_text().replace('"limit"', '"limits"'))
+    publish(results, tmp_path / "docs", package)
+    page = (tmp_path / "docs/alpha.md").read_text()
+    assert '!!! warning "Not yet run"' in page
+    assert "unknown fields ['limits']" in page
+
+
+def test_results_of_no_study_are_an_error(
+    package: str, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(results / "alpha", results / "gamma")
+    with pytest.raises(UsageError, match="gamma"):
+        publish(results, tmp_path / "docs", package)
+    assert publish_main(["--results", str(results), "--docs", str(tmp_path / "d"), "--studies", package]) == 2
+    assert "got gamma" in capsys.readouterr().err
+
+
+def test_the_catalogue_lists_and_runs_studies(package: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(package, []) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "alpha" in shown
+    assert "a second" in shown
+    assert main(package, ["alpha", "--dry-run"]) == 0
+    assert main(package, ["nope"]) == 2
+    assert capsys.readouterr().err == "error: study: expected one of alpha, beta, got nope\n"
+
+
+def test_a_study_that_cannot_be_imported_is_named(
+    package: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / package / "broken.py").write_text("import nothing_of_this_name\n")
+    assert main(package, []) == 2
+    assert f"expected {package}.broken to be importable" in capsys.readouterr().err
