@@ -14,8 +14,9 @@ pytestmark = pytest.mark.filterwarnings("default")  # dask's processes warn abou
 
 @pytest.mark.slow
 def test_two_workers_give_the_serial_rows_and_outlive_a_task_that_kills_them(
-    run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("gflow.study.executor._DEATHS", 2)  # tried again once: a worker starts in seconds
     assert run("serial", "--workers", "1") == 0
     assert run("dask", "--workers", "2", "--bad", "die:64", "--seeds", "0") == 1
     found = rows(tmp_path / "dask")

@@ -20,10 +20,11 @@ from tests.study.dummy import STUDY
 DUMMY = Path(__file__).with_name("dummy.py")
 
 
-@pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A package of two studies: ``alpha`` is the dummy that draws, ``beta`` has no results."""
-    folder = tmp_path / "pages_of_a_test"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A package of two studies and the results of one: ``alpha`` is the dummy that draws, ``beta`` was never run."""
+    home = tmp_path_factory.mktemp("publish")
+    folder = home / "pages_of_a_test"
     folder.mkdir()
     text = DUMMY.read_text().replace("draw: bool = False", "draw: bool = True")
     (folder / "__init__.py").write_text("")
@@ -31,17 +32,26 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (folder / "beta.py").write_text(text.replace('name="dummy"', 'name="beta"'))
     (folder / "again.py").write_text(f"from {folder.name}.alpha import STUDY\n")
     (folder / "_private.py").write_text("raise ImportError\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield folder.name
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(home))
+        alpha = discover(folder.name)["alpha"]
+        assert alpha.main(["--out", str(home / "results/alpha"), "--seeds", "0"]) == 0
+        yield home
     for name in [n for n in sys.modules if n.split(".")[0] == folder.name]:
         del sys.modules[name]
 
 
 @pytest.fixture
-def results(package: str, tmp_path: Path) -> Path:
-    """Results of ``alpha`` at its default preset."""
-    assert discover(package)["alpha"].main(["--out", str(tmp_path / "results/alpha"), "--seeds", "0"]) == 0
-    return tmp_path / "results"
+def package(made: Path) -> str:
+    """Name of the package."""
+    assert made.is_dir()
+    return "pages_of_a_test"
+
+
+@pytest.fixture
+def results(made: Path, tmp_path: Path) -> Path:
+    """Results of ``alpha`` at its default preset, to be changed at will."""
+    return shutil.copytree(made / "results", tmp_path / "results")
 
 
 def test_discover_finds_each_study_where_it_is_defined(package: str) -> None:
@@ -116,7 +126,7 @@ def test_results_of_no_study_are_an_error(
     assert "got gamma" in capsys.readouterr().err
 
 
-def test_the_catalogue_lists_and_runs_studies(package: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_catalogue_lists_and_runs_studies(package: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(package, []) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "alpha" in shown
@@ -126,9 +136,9 @@ def test_the_catalogue_lists_and_runs_studies(package: str, tmp_path: Path, caps
     assert capsys.readouterr().err == "error: study: expected one of alpha, beta, got nope\n"
 
 
-def test_a_study_that_cannot_be_imported_is_named(
-    package: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / package / "broken.py").write_text("import nothing_of_this_name\n")
+def test_a_study_that_cannot_be_imported_is_named(package: str, made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = made / package / "broken.py"
+    broken.write_text("import nothing_of_this_name\n")
     assert main(package, []) == 2
+    broken.unlink()
     assert f"expected {package}.broken to be importable" in capsys.readouterr().err
