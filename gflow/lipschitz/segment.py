@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from gflow.lipschitz.pointwise import check_points, check_value, default_chunk, jacobian, log_norm
 from gflow.velocity import Time, VelocityField
 
-_REFINED_NODES = 64
+_FINER = (8, 64)  # nodes of the second and third attempt: most pairs that need more than two need few more
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class MeanJacobian:
     mu: Float[Tensor, " n"]
     """``log_norm(A)``: the one-sided Lipschitz constant along the pair; never below its quotient."""
     refined: int
-    """Number of pairs that were redone with 64 nodes."""
+    """Number of pairs that were redone with 8 nodes, and where those did not do with 64."""
 
 
 def pair_quotient(
@@ -80,7 +81,7 @@ def mean_jacobian(
         y: second points of the pairs.
         nodes: quadrature nodes, at least 1: exact for fields of degree ``2 * nodes`` in space.
         correct: apply the secant update.
-        refine_above: pairs of larger residual are redone with 64 nodes; None redoes none.
+        refine_above: pairs of larger residual are redone with 8 nodes, then with 64; None redoes none.
         vx: ``v(t, x)`` if known, which saves its evaluation.
         vy: ``v(t, y)`` if known.
         chunk: points per pass of the Jacobian.
@@ -98,13 +99,14 @@ def mean_jacobian(
         noise = vx.norm(dim=1) + vy.norm(dim=1)
         a = _quadrature(v, t, y, e, nodes, chunk)
         defect, residual = _defect(a, e, gap, noise, size)
-        refined = 0
-        if refine_above is not None and nodes < _REFINED_NODES:
-            rows = (residual > refine_above).nonzero()[:, 0]
-            refined = len(rows)
-            if refined:
-                a[rows] = _quadrature(v, t, y[rows], e[rows], _REFINED_NODES, chunk)
+        allowed = math.inf if refine_above is None else refine_above
+        rows = (residual > allowed).nonzero()[:, 0]
+        refined = len(rows)
+        for finer in _FINER:
+            if finer > nodes and len(rows):
+                a[rows] = _quadrature(v, t, y[rows], e[rows], finer, chunk)
                 defect[rows], residual[rows] = _defect(a[rows], e[rows], gap[rows], noise[rows], size[rows])
+                rows = rows[residual[rows] > allowed]
         if correct:
             squared = (e * e).sum(1, keepdim=True)
             # e / |e|^2 overflows for the tiniest e, whose defect is round-off and zero already.

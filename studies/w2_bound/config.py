@@ -19,7 +19,7 @@ class Config:
 
     n: int = 400
     """Particles per cloud, mixtures."""
-    n_cloud: int = 100
+    n_cloud: int = 64
     """Particles per cloud, digits and a data file; at most half of the file."""
     eps: tuple[float, ...] = (0.01, 0.05, 0.1)
     """Sizes of the controlled score error: shift of the centres, relative error of the width."""

@@ -95,7 +95,7 @@ def prepare_mixture(config: Config, context: Context) -> dict[str, Any]:
     trained: dict[str, Any] = {}
     for name in WEIGHTS:
         if name not in weights:
-            weights[name] = best_weight(path, law, trained["uniform"]["network"], case.stop, config, context)
+            weights[name] = best_weight(path, law, trained["uniform"]["network"], case.stop, context)
         context.progress(f"training the score network of the mixture, weight {name}")
         network, loss = train(path, data, config, weights[name], case.stop, context, width=config.width)
         trained[name] = {"network": network, "loss": loss}
@@ -103,9 +103,7 @@ def prepare_mixture(config: Config, context: Context) -> dict[str, Any]:
     return {"data": data[:1000], "states": states, "losses": {name: e["loss"] for name, e in trained.items()}}
 
 
-def best_weight(
-    path: Path, law: GaussianMixture, score: ScoreNetwork, stop: float, config: Config, context: Context
-) -> Weight:
+def best_weight(path: Path, law: GaussianMixture, score: ScoreNetwork, stop: float, context: Context) -> Weight:
     """Lambda = g^2 I/e of a trained network (W2B-8), I from its local constants along the true law."""
     times = torch.logspace(math.log10(stop), 0.0, 40, dtype=torch.float64)
     generator = context.generator_for("weight")

@@ -134,9 +134,8 @@ def _try(field: VelocityField[Tensor], t: float, points: Float[Tensor, "n d"], f
         if not isinstance(value, Tensor):
             raise TypeError(f"expected a tensor, got {type(value).__name__}")
         if value.shape != points.shape or value.dtype != points.dtype:
-            raise ValueError(
-                f"expected {tuple(points.shape)} of {points.dtype} at t = {t:g}, got {tuple(value.shape)} of {value.dtype}"
-            )
+            wanted, given = (f"{tuple(q.shape)} of {q.dtype}" for q in (points, value))
+            raise ValueError(f"expected {wanted} at t = {t:g}, got {given}")
         bad = int((~torch.isfinite(value)).any(1).sum())
         if bad:
             raise ValueError(
