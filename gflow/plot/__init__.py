@@ -6,7 +6,7 @@ every figure and in both themes. The functions draw numbers that are there: esti
 intervals, clouds, images.
 """
 
-from gflow.plot.axes import grouped_legend, ink, intervals, muted, panels, series, ticks_at
+from gflow.plot.axes import grouped_legend, ink, intervals, muted, page, panels, series, ticks_at
 from gflow.plot.budget import budget_bars
 from gflow.plot.clouds import image_grid, particles
 from gflow.plot.ladder import RUNGS, bound_ladder, bound_ratios
@@ -30,6 +30,7 @@ __all__ = [
     "ink",
     "intervals",
     "muted",
+    "page",
     "panels",
     "particles",
     "series",

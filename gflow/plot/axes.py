@@ -9,10 +9,13 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import to_rgb
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from gflow.estimate import Estimate
-from gflow.plot.theme import COLOURS, WIDTH
+from gflow.plot.theme import COLOURS, PAGES, WIDTH
 
 
 def panels(
@@ -54,7 +57,7 @@ def series(
     known = np.isfinite(lo) & np.isfinite(hi)
     if len(x) == 1 and known[0]:
         axes.vlines(x, lo, hi, color=colour, linewidth=1.2)
-    axes.fill_between(x, lo, hi, where=known.tolist(), color=colour, alpha=0.18, linewidth=0)
+    axes.fill_between(x, lo, hi, where=known.tolist(), color=colour, alpha=0.15, linewidth=0)
 
 
 def intervals(
@@ -65,6 +68,7 @@ def intervals(
     colour: str,
     label: str = "",
     horizontal: bool = False,
+    halo: bool = False,
     **marks: Any,
 ) -> None:
     """Estimates as single marks with a bar where the interval is finite, for measured values and categories.
@@ -76,34 +80,38 @@ def intervals(
         colour: a name of ``COLOURS`` or a colour of matplotlib.
         label: for the legend.
         horizontal: values along the horizontal axis, positions along the vertical one.
+        halo: a rim in the colour of the page, for marks on top of bars.
         **marks: passed to ``Axes.plot``.
     """
     if len(x) != len(estimates):
         raise ValueError(f"intervals: expected one estimate for each x, got {len(x)} and {len(estimates)}")
     colour = COLOURS.get(colour, colour)
     means = [e.mean for e in estimates]
-    style = {"marker": "D", "linestyle": "none", "markersize": 4.5, "zorder": 4, **marks}
+    style = {"marker": "D", "linestyle": "none", "markersize": 4.5, "zorder": 5, **marks}
+    rim = [withStroke(linewidth=3.2, foreground=page())] if halo else []
     places = (means, x) if horizontal else (x, means)
-    axes.plot(*places, color=colour, label=label or "_nolegend_", **style)
+    axes.plot(*places, color=colour, label=label or "_nolegend_", path_effects=rim, **style)
     bars = axes.hlines if horizontal else axes.vlines
     for at, e in zip(x, estimates, strict=True):
         if np.isfinite(e.lo) and np.isfinite(e.hi):
-            bars(at, e.lo, e.hi, color=colour, linewidth=1.4, zorder=style["zorder"])
+            bars(at, e.lo, e.hi, color=colour, linewidth=1.4, zorder=style["zorder"] - 0.5, path_effects=rim)
 
 
 def grouped_legend(figure: Figure, *, columns: int = 6) -> None:
-    """One legend above all axes, each label once, in the order in which it was drawn."""
-    found: dict[str, Any] = {}
+    """One legend above all axes, each label once: bars first, then lines and marks as they were drawn."""
+    handles: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
+            handles.setdefault(label, handle)
+    found = dict(sorted(handles.items(), key=lambda item: not isinstance(item[1], BarContainer)))
     if found:
         figure.legend(
             list(found.values()),
             list(found),
             loc="outside upper left",
             ncols=min(columns, len(found)),
-            columnspacing=1.4,
+            columnspacing=1.1,
+            handletextpad=0.5,
             borderaxespad=0.2,
         )
 
@@ -117,6 +125,11 @@ def ticks_at(axis: Axis, values: Sequence[float]) -> None:
 def ink() -> str:
     """Colour of text in the theme that is drawn; for measured values among bounds."""
     return str(matplotlib.rcParams["text.color"])
+
+
+def page() -> str:
+    """Colour of the page that the theme is drawn for; the halo of marks that lie on bars."""
+    return PAGES["dark" if to_rgb(ink())[0] > 0.5 else "light"]
 
 
 def muted() -> str:

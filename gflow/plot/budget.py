@@ -43,9 +43,9 @@ def budget_bars(
             height=0.72,
             color=COLOURS[name],
             edgecolor="none",
-            label=name.replace("_", " "),
+            label="Monte Carlo" if name == "monte_carlo" else name,
         )
-    intervals(axes, at, measured, colour=ink(), label="measured $W_2$", horizontal=True, markersize=4.0)
+    intervals(axes, at, measured, colour=ink(), label="measured $W_2$", horizontal=True, halo=True, markersize=4.0)
     if floors is not None:
         low, high = [a - 0.42 for a in at], [a + 0.42 for a in at]
         style = {"color": muted(), "linewidth": 1.4, "linestyle": (0, (2, 1)), "zorder": 3}

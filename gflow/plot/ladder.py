@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 
 from gflow.estimate import Estimate
 from gflow.plot.axes import ink, intervals, muted, series
@@ -14,8 +15,7 @@ from gflow.plot.theme import COLOURS
 RUNGS = ("synchronous", "propagator", "pathwise", "local", "global")
 """Rungs of the ladder, sharpest first: the order of legends."""
 
-_OFF_DECADES = 2.5
-_STRIP = 0.14  # of the axes' height, kept for what is off the scale
+_ROOM = 1.2  # decades above the other rungs in which the topmost one is drawn to scale
 
 
 def bound_ladder(
@@ -28,46 +28,43 @@ def bound_ladder(
 ) -> None:
     """Rungs as lines with bands, W2 as marks with intervals, the sampling floor dashed; logarithmic.
 
-    A rung that lies more than two and a half decades above all others everywhere is not drawn to
-    scale: it gets a strip at the top, with its value written as a power of ten at each ``x``.
+    Where the topmost rung lies more than a decade above all others it is not drawn to scale: it gets
+    a tinted strip at the top, with its value written as a power of ten at each such ``x``.
 
     Args:
-        axes: where to draw; both of its scales should be set by the caller except the vertical one.
+        axes: where to draw; the vertical scale is set here, the horizontal one by the caller.
         x: the sweep.
         rungs: estimates along the sweep by name of ``RUNGS``.
         w2: the measured distance along the sweep.
         floor: distance between two independent samples of one law.
     """
-    off = off_scale(rungs)
-    for name in RUNGS:
-        if name in rungs and name not in off:
-            series(axes, x, rungs[name], colour=name, label=_name(name))
-    intervals(axes, x, w2, colour=ink(), label="exact $W_2$")
+    off = _lines(axes, x, rungs)
+    intervals(axes, x, w2, colour=ink(), label="exact $W_2$", markerfacecolor="none", markersize=6.0)
     if floor is not None:
-        _floor(axes, x, floor)
-    axes.set_yscale("log")
+        style = {"color": muted(), "linestyle": (0, (4, 2)), "linewidth": 1.1, "label": "sampling floor"}
+        if len(x) == 1:
+            axes.axhline(floor[0].mean, **style)  # type: ignore[arg-type]  # a style
+        else:
+            axes.plot(x, [e.mean for e in floor], **style)  # type: ignore[arg-type]  # a style
     if off:
-        _strip(axes, x, off)
+        _strip(axes, x, off, share=0.12)
 
 
 def bound_ratios(axes: Axes, x: Sequence[float], ratios: Mapping[str, Sequence[Estimate]]) -> None:
-    """Bound over distance along a sweep, logarithmic, with a line at 1; rungs off the scale are left out."""
-    off = off_scale(ratios)
-    for name in RUNGS:
-        if name in ratios and name not in off:
-            series(axes, x, ratios[name], colour=name, label=_name(name))
+    """Bound over distance along a sweep, logarithmic, with a line at 1 and the same strip as the ladder."""
+    off = _lines(axes, x, ratios)
     axes.axhline(1.0, color=ink(), linewidth=0.8)
-    axes.set_yscale("log")
+    if off:
+        _strip(axes, x, off, share=0.2)
 
 
-def off_scale(rungs: Mapping[str, Sequence[Estimate]]) -> dict[str, Sequence[Estimate]]:
-    """The topmost rung, where it leaves the scale of the others."""
+def off_scale(rungs: Mapping[str, Sequence[Estimate]]) -> dict[int, Estimate]:
+    """Points of the topmost rung that leave the scale of the others, by place in the sweep."""
     names = [name for name in RUNGS if name in rungs]
     if len(names) < 2:
         return {}
-    top = min(log10(e) for e in rungs[names[-1]])
     rest = max(log10(e) for name in names[:-1] for e in rungs[name])
-    return {names[-1]: rungs[names[-1]]} if top > rest + _OFF_DECADES else {}
+    return {k: e for k, e in enumerate(rungs[names[-1]]) if log10(e) > rest + _ROOM}
 
 
 def log10(value: Estimate) -> float:
@@ -82,27 +79,26 @@ def power_of_ten(value: float) -> str:
     return f"$10^{{{value:.0f}}}$" if abs(value) >= 100 else f"$10^{{{value:.1f}}}$"
 
 
-def _name(rung: str) -> str:
-    return "global (published)" if rung == "global" else rung
+def _lines(axes: Axes, x: Sequence[float], rungs: Mapping[str, Sequence[Estimate]]) -> dict[int, Estimate]:
+    """Draw the rungs as far as they are on the scale; what is off it comes back."""
+    axes.set_yscale("log")
+    off, names = off_scale(rungs), [name for name in RUNGS if name in rungs]
+    for name in names:
+        kept = [k for k in range(len(x)) if not (name == names[-1] and k in off)]
+        label = "global (published)" if name == "global" else name
+        series(axes, [x[k] for k in kept], [rungs[name][k] for k in kept], colour=name, label=label)
+    return off
 
 
-def _floor(axes: Axes, x: Sequence[float], floor: Sequence[Estimate]) -> None:
-    label = "sampling floor"
-    if len(x) == 1:
-        axes.axhline(floor[0].mean, color=muted(), linestyle=(0, (4, 2)), linewidth=1.1, label=label)
-    else:
-        axes.plot(x, [e.mean for e in floor], color=muted(), linestyle=(0, (4, 2)), linewidth=1.1, label=label)
-
-
-def _strip(axes: Axes, x: Sequence[float], off: Mapping[str, Sequence[Estimate]]) -> None:
-    """A tinted strip at the top of the axes with an arrow and a power of ten for each point."""
+def _strip(axes: Axes, x: Sequence[float], off: Mapping[int, Estimate], *, share: float) -> None:
+    """A tinted strip at the top of the axes with a power of ten at each point that is off the scale."""
     low, high = (math.log10(v) for v in axes.get_ylim())
-    axes.set_ylim(10**low, 10 ** (low + (high - low) / (1 - _STRIP - 0.04)))
+    axes.set_ylim(10**low, 10 ** (low + (high - low) / (1 - share - 0.03)))
+    strip = Rectangle((0, 1 - share), 1, share, transform=axes.transAxes, color=muted(), alpha=0.14, linewidth=0)
+    axes.add_artist(strip)
+    axes.yaxis.get_major_locator().set_params(numticks=7)  # type: ignore[call-arg]  # a LogLocator
     place = axes.get_xaxis_transform()
-    axes.fill_between([0, 1], 1 - _STRIP, 1, transform=axes.transAxes, color=muted(), alpha=0.12, linewidth=0)
-    for name, estimates in off.items():
-        colour = COLOURS[name]
-        for at, estimate in zip(x, estimates, strict=True):
-            text = power_of_ten(log10(estimate))
-            axes.text(at, 1 - _STRIP / 2, text, transform=place, color=colour, ha="center", va="center", fontsize=8)
-        axes.plot([], [], color=colour, marker="$\\uparrow$", linestyle="none", label=f"{_name(name)}, off the scale")
+    for k, estimate in off.items():
+        text = power_of_ten(log10(estimate))
+        style = {"color": COLOURS["global"], "ha": "center", "va": "center", "fontsize": 8.0}
+        axes.text(x[k], 1 - share / 2, text, transform=place, **style)  # type: ignore[arg-type]  # a style

@@ -29,7 +29,6 @@ def report(config: Config, rows: Sequence[Record], arrays: Arrays) -> Report:
     decided = claims(found)
     parts = [
         answer(found),
-        tables.overview(found),
         tables.ladder(found, drawn),
         *sections(found, drawn),
         failed(found, decided),

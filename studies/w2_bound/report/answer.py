@@ -5,79 +5,120 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from studies.w2_bound.report.numbers import factor, interval, listed, number
-from studies.w2_bound.report.rows import Group, headline, label, of_kind
+from gflow.study import table
+from studies.w2_bound.report.numbers import count, factor, interval, listed, number
+from studies.w2_bound.report.rows import Group, headline, label, middle, of_kind, sweep, weight
+
+_TARGETS = {"p_0": "fresh data", "p_stop": "the reference's own cloud"}
 
 
 def answer(found: Sequence[Group]) -> str:
-    """How far, how well the bounds tell, which error dominates: one sentence each, one paragraph."""
+    """How far, how well the bounds tell, which error dominates: a sentence each, and the numbers in a table."""
     chosen = headline(found)
     if not chosen:
         return _only_tight(found)
-    return " ".join([_how_far(chosen), _how_well(chosen), _which(chosen)])
+    narrow = middle(sweep(found, "kwon"))
+    bounded = [*chosen[:1], narrow, *chosen[1:]] if narrow is not None else chosen
+    sentences = (_how_far(chosen), _how_well(bounded), _which(chosen))
+    return f"{' '.join(sentences)}\n\n{_summary(bounded)}"
 
 
 def where(group: Group) -> str:
-    """``on the mixture with score error 0.05``."""
+    """``the mixture with score error 0.05``, to stand after "on"."""
     case = group.case
     if case.kind == "network":
-        return f"on the mixture with a trained network (weight {case.variant})"
+        return f"the mixture with a trained network (weight {weight(case.variant)})"
     if case.kind == "mixture" and case.swept in ("error", "kwon"):
-        narrow = "narrow " if case.swept == "kwon" else ""
-        return f"on the {narrow}mixture with a score error of {case.value:g}"
-    if case.kind == "mixture":
-        return f"on the {label(case)}"
-    names = {"digits": "on digits", "data": "on your cloud", "score": "with your score", "field": "with your field"}
-    return names[case.kind]
+        return f"the {'narrow ' if case.swept == 'kwon' else ''}mixture with score error {case.value:g}"
+    names = {"digits": "digits", "data": "your cloud", "score": "your score", "field": "your field"}
+    return names.get(case.kind, f"the {label(case)}")
 
 
 def _how_far(chosen: Sequence[Group]) -> str:
-    targets = {"p_0": "fresh data", "p_stop": "the reference's own cloud"}
-    parts = [
-        f"{interval(g.measured)} from {targets[g.target]} {where(g)} (two samples of the reference law: "
-        f"{number(g.floor.mean)} apart)"
-        for g in chosen
-    ]
-    return f"The sampler ends at $W_2$ = {listed(parts)}."
+    targets = {_TARGETS[g.target] for g in chosen}
+    target = targets.pop() if len(targets) == 1 else "its target"
+    floors = listed([number(g.floor.mean) for g in chosen])
+    distances = listed([interval(g.measured) for g in chosen])
+    return (
+        f"On {listed([where(g) for g in chosen])} the sampler ends at $W_2$ = {distances} from {target}, where two "
+        f"independent samples of the reference law are already {floors} apart."
+    )
 
 
 def _how_well(chosen: Sequence[Group]) -> str:
     known = [(g, ratio) for g in chosen if (ratio := g.log_ratio("pathwise")) is not None]
     if not known:
         return "The model's cloud coincides with the reference's, so no bound can be compared with their $W_2$."
-    parts = []
-    for g, ratio in known:
-        published = g.log_ratio("global") if "global" in g.rungs else None
-        text = f"{factor(ratio.mean)} times too large {where(g)}"
-        if published is not None:
-            least = "" if g.certified("global") else "at least "
-            text += f" (published form: {least}{factor(published.mean)} times)"
-        parts.append(text)
-    return f"Against the exact $W_2$ of its own two clouds, the `pathwise` bound is {listed(parts)}."
+    names = listed([where(g) for g, _ in known])
+    ratios = listed([factor(ratio.mean) for _, ratio in known])
+    published = [(g, ratio) for g, _ in known if "global" in g.rungs and (ratio := g.log_ratio("global")) is not None]
+    tail = ""
+    if published:
+        texts = [("" if g.certified("global") else "at least ") + factor(ratio.mean) for g, ratio in published]
+        only = "" if len(published) == len(known) else f" (on {listed([where(g) for g, _ in published])})"
+        tail = f", and the published form {listed(texts)} times{only}"
+    return f"The `pathwise` bound is {ratios} times the exact $W_2$ of its own two clouds on {names}{tail}."
 
 
 def _which(chosen: Sequence[Group]) -> str:
-    parts = []
+    by_name: dict[str, list[Group]] = {}
     for g in chosen:
-        name = max(g.terms, key=lambda term: g.terms[term].mean)
-        share = 100 * g.terms[name].mean / g.total.mean if g.total.mean > 0 else 0.0
-        parts.append(f"*{name.replace('_', ' ')}* {where(g)} ({share:.0f} %)")
+        by_name.setdefault(largest(g), []).append(g)
+    parts = []
+    for name, groups in by_name.items():
+        shares = sorted(100 * g.terms[name].mean / g.total.mean if g.total.mean > 0 else 0.0 for g in groups)
+        share = (
+            f"{shares[0]:.0f} %"
+            if f"{shares[0]:.0f}" == f"{shares[-1]:.0f}"
+            else f"{shares[0]:.0f} to {shares[-1]:.0f} %"
+        )
+        on = "" if len(by_name) == 1 else f" on {listed([where(g) for g in groups])}"
+        parts.append(f"*{name.replace('_', ' ')}*{on} ({share} of the sum)")
     quotients = [math.log10(g.total.mean / g.measured.mean) for g in chosen if g.measured.mean > 0]
     tail = ""
     if quotients:
         low, high = factor(min(quotients)), factor(max(quotients))
-        tail = f", in sums that are {low if low == high else f'{low} to {high}'} times the measured distance"
+        sums = "a sum" if len(quotients) == 1 else "sums"
+        verb = "is" if len(quotients) == 1 else "are"
+        tail = f", in {sums} that {verb} {low if low == high else f'{low} to {high}'} times the measured distance"
     return f"The largest term of the error budget is {listed(parts)}{tail}."
 
 
+def largest(group: Group) -> str:
+    """Name of the largest term of a budget."""
+    return max(group.terms, key=lambda term: group.terms[term].mean)
+
+
+def _summary(chosen: Sequence[Group]) -> str:
+    rows = []
+    for g in chosen:
+        published = g.log_ratio("global") if "global" in g.rungs else None
+        pathwise = g.log_ratio("pathwise")
+        mark = "" if g.certified("global") or published is None else " ↓"
+        rows.append(
+            (
+                g.label,
+                g.n,
+                g.seeds,
+                interval(g.measured),
+                number(g.floor.mean),
+                interval(g.total),
+                largest(g).replace("_", " "),
+                "" if pathwise is None else factor(pathwise.mean),
+                "" if published is None else factor(published.mean) + mark,
+            )
+        )
+    header = ("case", "n", "seeds", "measured W2", "floor", "budget", "largest term", "pathwise/W2", "published/W2")
+    return table(header, rows)
+
+
 def _only_tight(found: Sequence[Group]) -> str:
-    gaps = [abs(float(row["law"]["ratio"]) - 1) for g in of_kind(found, "tight") for row in g.rows]
-    rows = f"Only the {len(gaps)} rows of the calibration families are there"
     equal = [g for g in of_kind(found, "tight") if (g.case.sampler, g.case.variant) != ("sde", "B")]
-    worst = max((abs(float(row["law"]["ratio"]) - 1) for g in equal for row in g.rows), default=None)
-    if worst is None:
-        return f"{rows}, in which the bound is strict. They have no sampler to judge. They have no budget to compare."
-    return (
-        f"{rows}. Where the bound must equal $W_2$ it differs by at most {number(worst)} of it. "
-        "How far a sampler is from data and which error dominates needs the other cases."
+    gaps = [abs(float(row["law"]["ratio"]) - 1) for g in equal for row in g.rows]
+    rows = f"Only {count(sum(g.seeds for g in found), 'row')} of the calibration families are there"
+    second = (
+        f"Where the bound must equal $W_2$ it differs by at most {number(max(gaps))} of it."
+        if gaps
+        else "In these the bound is strict, so nothing can be calibrated."
     )
+    return f"{rows}. {second} How far a sampler is from data and which error dominates needs the other cases."

@@ -61,13 +61,14 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def interval(estimate: Estimate, digits: int = 3) -> str:
-    """A mean with its interval between repeats: ``0.283 [0.271, 0.295]``; certificates show the mean alone."""
+    """A distance or bound with its interval between repeats, ``0.283 [0.271, 0.295]``; a certificate by its mean."""
     if log10_of(estimate) > 5:
         return factor(log10_of(estimate))
     text = number(estimate.mean, digits)
     if not _has_interval(estimate):
         return text
-    return f"{text} [{number(estimate.lo, digits)}, {number(estimate.hi, digits)}]"
+    # Distances and their bounds are not negative, whatever a Student interval of few seeds says.
+    return f"{text} [{number(max(estimate.lo, 0.0), digits)}, {number(estimate.hi, digits)}]"
 
 
 def factor(log10: float) -> str:
@@ -88,12 +89,6 @@ def factors(log_ratio: Estimate | None) -> str:
     if log_ratio.n < MANY or not math.isfinite(log_ratio.lo):
         return text
     return f"{text} [{factor(log_ratio.lo)}, {factor(log_ratio.hi)}]"
-
-
-def span(texts: Sequence[tuple[float, str]]) -> str:
-    """``1.1 to 3.4`` of values with their texts; one text where they read the same."""
-    low, high = min(texts)[1], max(texts)[1]
-    return low if low == high else f"{low} to {high}"
 
 
 def listed(items: Sequence[str]) -> str:

@@ -14,6 +14,8 @@ from studies.w2_bound.report.numbers import log10_of, median, pooled, pooled_w2
 
 NETWORKS = ("network", "digits", "data", "score")
 """Kinds whose model is a network, or anything else without closed-form constants."""
+_HUGE = 6.0  # log10 of what is not worth a mean of squares
+_WEIGHTS = {"uniform": "1", "sigma2": "σ²", "g2I-over-e": "g²I/e"}
 _METHODS = {"euler": "Euler", "heun": "Heun", "rk4": "RK4", "euler_maruyama": "Euler-Maruyama"}
 
 
@@ -89,8 +91,10 @@ class Group:
         return [name for name in order if all(name in row["ladder"] for row in self.rows)]
 
     def rung(self, name: str) -> Estimate:
-        """A bound over the seeds: the geometric mean."""
-        return pooled([row["ladder"][name] for row in self.rows])
+        """A bound over the seeds: pooled as W2 is, or the geometric mean where it is astronomical."""
+        values = [row["ladder"][name] for row in self.rows]
+        huge = max(log10_of(value) for value in values) > _HUGE
+        return pooled(values) if huge else pooled_w2(values)
 
     def certified(self, name: str) -> bool:
         """Whether the constants of a rung are closed forms in every repeat."""
@@ -102,12 +106,17 @@ class Group:
         logs = [log10_of(top) - log10_of(low) for top, low in pairs if log10_of(low) > -math.inf]
         return median(logs) if logs else None
 
-    def slack(self, *path: str) -> Estimate:
-        """An entry of the slack ledger over the seeds."""
-        values: list[Any] = [row["slack"] for row in self.rows]
-        for key in path:
-            values = [value[key] for value in values]
-        return pooled(values)
+    def share(self, *path: str) -> float | None:
+        """Median of an entry of the slack ledger over W2; None where it is not in every row, or W2 is 0."""
+        shares = []
+        for row in self.rows:
+            entry: Any = row["slack"]
+            for key in path:
+                entry = entry.get(key) if entry is not None else None
+            if entry is None or row["w2"].mean <= 0:
+                return None
+            shares.append(entry.mean / row["w2"].mean)
+        return math.inf if math.inf in shares else median(shares).mean
 
 
 def groups(config: Config, rows: Iterable[Record]) -> list[Group]:
@@ -134,14 +143,23 @@ def middle(chosen: Sequence[Group]) -> Group | None:
     return chosen[len(chosen) // 2] if chosen else None
 
 
+def best_network(found: Sequence[Group]) -> list[Group]:
+    """The network of the mixture that ends nearest to the reference, or none."""
+    return sorted(sweep(found, "network"), key=lambda g: g.w2.mean)[:1]
+
+
 def headline(found: Sequence[Group]) -> list[Group]:
     """The cases that the opening speaks of: one of each kind, with the ODE sampler where there is one."""
-    networks = sorted(sweep(found, "network"), key=lambda g: g.measured.mean)
-    chosen = [middle(sweep(found, "error")), middle(sweep(found, "kwon")), networks[0] if networks else None]
+    chosen = [middle(sweep(found, "error")), next(iter(best_network(found)), None)]
     for kind in ("digits", "data", "score", "field"):
         chosen.append(next(iter(of_kind(found, kind)), None))
     named = [group for group in chosen if group is not None]
     return named or of_kind(found, "mixture")[:1]
+
+
+def weight(variant: str) -> str:
+    """The weight of a training loss as a formula."""
+    return _WEIGHTS.get(variant, variant)
 
 
 def label(case: Case) -> str:
@@ -150,7 +168,7 @@ def label(case: Case) -> str:
     if case.kind == "tight":
         return f"tight, family {case.variant}, {sampler}"
     if case.kind == "network":
-        return f"mixture, network, weight {case.variant}"
+        return f"mixture, network, weight {weight(case.variant)}"
     if case.kind != "mixture":
         names = {"digits": "digits", "data": "your cloud", "score": "your score", "field": "your field"}
         return names[case.kind] if case.kind == "field" else f"{names[case.kind]}, {sampler}"

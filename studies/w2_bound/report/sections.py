@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from gflow.study import Claim
 from studies.w2_bound.report import tables
 from studies.w2_bound.report.claims import left_out
 from studies.w2_bound.report.figures.clouds import nearest
 from studies.w2_bound.report.figures.drawn import Drawn, placed
-from studies.w2_bound.report.numbers import MANY, count, factor, interval, listed, median, number
-from studies.w2_bound.report.rows import NETWORKS, Group, of_kind, sweep
+from studies.w2_bound.report.numbers import MANY, count, factor, interval, listed, log10_of, median, number
+from studies.w2_bound.report.rows import NETWORKS, Group, of_kind, sweep, weight
 
 
 def sections(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> list[str]:
@@ -25,10 +26,11 @@ def _loses(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> str:
         return ""
     return f"""## What the bounds lose
 
-The slack ledger (W2B-11), in multiples of W2. *Coupling*: pairing particles by a common start instead of optimally.
-*Alignment*: taking the model error at its full length where it does not point along the difference of the pair.
-*Lipschitz*: a one-sided constant in place of the rate at which the pairs really part, for the `local` and for the `global`
-form. *Account* is the exact account of the coupling distance over the distance itself: 1 up to quadrature.
+The slack ledger (W2B-11), in multiples of W2, medians over the seeds. *Coupling*: pairing particles by a common start
+instead of optimally. *Alignment*: taking the model error at its full length where it does not point along the
+difference of the pair. *Lipschitz*: a one-sided constant in place of the rate at which the pairs really part, for the
+`local` and for the `global` form. *Account* is the exact account of the coupling distance over W2, which is 1 plus the
+coupling slack up to quadrature.
 
 {ledger}
 {placed(drawn, "where")}"""
@@ -40,13 +42,21 @@ def _dominates(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> str:
         return ""
     return f"""## Which error dominates
 
-The budget (W2B-16): *truncation* is stopping early, *initial* starting from the prior and not from noised data (W2B-15),
-*model* the score error, *discretization* the steps (W2B-10), *Monte Carlo* the finite clouds. Each is an upper bound
-carried to the end of sampling (`pathwise`), so their sum bounds the measured W2 to the target; p_0 is the data, p_stop the
-law at the stopping time. {_steps(found)}
+The budget (W2B-16): *truncation* is stopping early, *initial* starting from the prior instead of noised data (W2B-15),
+*model* the score error, *discretization* the steps (W2B-10), *Monte Carlo* the finite clouds. Initial, model and
+discretization are upper bounds carried to the end of sampling (`pathwise`), so the sum bounds the exact W2 between the
+sampler's cloud and its target: fresh data (p_0), or the reference's own cloud (p_stop). The floor is W2 between two
+independent samples of the reference law: a measured W2 near it says only that n points cannot tell the laws apart.
+{_repeats(found)} {_steps(found)}
 
 {terms}
 {placed(drawn, "budget", "samples")}"""
+
+
+def _repeats(found: Sequence[Group]) -> str:
+    if max(g.seeds for g in found) == 1:
+        return "One seed: no interval between repeats is there."
+    return "Brackets: 95 % intervals between the seeds; W2 is pooled as squares, with the root last."
 
 
 def _steps(found: Sequence[Group]) -> str:
@@ -66,7 +76,7 @@ def _networks(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> str:
     if not groups:
         return ""
     ranked = sorted(groups, key=lambda g: g.w2.mean)
-    parts = [f"{g.case.variant}: {interval(g.w2)}, `pathwise` {interval(g.rung('pathwise'))}" for g in ranked]
+    parts = [f"{weight(g.case.variant)}: {interval(g.w2)}, `pathwise` {interval(g.rung('pathwise'))}" for g in ranked]
     theory = next((g for g in ranked if g.case.variant == "g2I-over-e"), None)
     place = ""
     if theory is not None and len(ranked) > 1:
@@ -80,8 +90,8 @@ def _networks(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> str:
     return f"""## Score networks and the weight of the loss
 
 W2 between the network's and the exact score's cloud, by the weight of the denoising loss: {"; ".join(parts)}. {place}
-The denoising loss is the score-matching loss plus a constant that no score can lower (W2B-13): a bound built on it does not
-vanish at the true score.
+The denoising loss is the score-matching loss plus a constant that no score can lower (W2B-13): a bound built on it
+does not vanish at the true score.
 
 {placed(drawn, "network")}"""
 
@@ -107,11 +117,8 @@ coupling of the flows (W2B-7). Keeping it multiplies the bound by {listed(gains)
 {placed(drawn, "sign")}"""
 
 
-def _log_gain(row: Mapping[str, object]) -> float:
-    import math
-
-    sign = row["sign"]
-    return math.log10(sign["sharper"].mean / sign["dropped"].mean)  # type: ignore[index]  # a stored object
+def _log_gain(row: Mapping[str, Any]) -> float:
+    return log10_of(row["sign"]["sharper"]) - log10_of(row["sign"]["dropped"])
 
 
 def _memorise(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> str:
@@ -122,8 +129,8 @@ def _memorise(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> str:
     verdicts = " ".join(_copies(g) for g in groups)
     return f"""## Does a sampler memorise?
 
-Median distance of a sample to its nearest training and held-out point. A copy has its nearest training point at less than a
-third of the distance of the second (Yoon et al. 2023). {verdicts}
+Median distance of a sample to its nearest training and held-out point. A copy has its nearest training point at less
+than a third of the distance of the second (Yoon et al. 2023). {verdicts}
 
 {distances}
 {placed(drawn, "digits")}"""
@@ -134,9 +141,12 @@ def _copies(group: Group) -> str:
     level = nearest(group, "held_out", "train").mean
     near = nearest(group, "network", "train").mean
     side = "nearer to" if near < level else "farther from"
+    own, noise = nearest(group, "exact", "train").mean, group.terms.get("truncation")
+    left = "" if noise is None else f" (the noise left at the stopping time is {number(noise.mean)} long)"
     return (
-        f"{group.label[0].upper()}{group.label[1:]}: the exact score copies in {number(100 * exact)} % of its samples, the "
-        f"model in {number(100 * model)} %, and the model's samples lie {side} the training points than held-out points do "
+        f"{group.label[0].upper()}{group.label[1:]}: by this rule the exact score copies in {number(100 * exact)} % "
+        f"of its samples, which lie {number(own)} from the training points{left}; the model copies in "
+        f"{number(100 * model)} %, and its samples lie {side} the training points than held-out points do "
         f"({number(near)} against {number(level)})."
     )
 
@@ -148,9 +158,9 @@ def _calibration(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> str:
         return ""
     return f"""## Calibration
 
-Gaussian data and a model that is exact for another mean (A) or another width (B), with random parameters: for the ODE the
-published bound equals the W2 of the laws in both, for the SDE in A only (W2B-3); in B the form that keeps the sign term
-(W2B-9) closes the gap.
+Gaussian data and a model that is exact for another mean (A) or another width (B), with random parameters: for the ODE
+the published bound equals the W2 of the laws in both, for the SDE in A only (W2B-3); in B the form that keeps the sign
+term (W2B-9) closes the gap.
 
 {families}"""
 
@@ -173,34 +183,40 @@ def _not_held(claims: Sequence[Claim]) -> Iterator[str]:
 def _open(found: Sequence[Group]) -> Iterator[str]:
     few = left_out(found)
     if few:
-        yield f"Claims about medians are made from {MANY} seeds on; {count(few, 'case')} had fewer, so none is made for them."
+        yield f"Claims about medians need {MANY} seeds; none is made for the {count(few, 'case')} with fewer."
     below = [g for g in found if g.case.kind != "tight" and g.measured.mean < 1.2 * g.floor.mean]
     if below:
         yield (
-            f"In {len(below)} of {len([g for g in found if g.case.kind != 'tight'])} cases the measured W2 is below 1.2 times "
-            f"the sampling floor, so n particles hardly tell the sampler from data: {listed([g.label for g in below])}."
+            f"In {len(below)} of {len([g for g in found if g.case.kind != 'tight'])} cases the measured W2 is below "
+            "1.2 times the sampling floor, so n particles hardly tell the sampler from data: "
+            f"{_labels(below)}."
         )
     sampled = [g for g in found if "global" in g.rungs and not g.certified("global")]
     if sampled:
         yield (
-            f"The constant of `global` is sampled, hence a lower estimate, in {listed([g.label for g in sampled])}: the "
-            "published form is at least what is shown."
+            f"The constant of `global` is sampled, hence a lower estimate, in {_labels(sampled)}: "
+            "the published form is at least what is shown."
         )
-    no_global = [g.label for g in found if "global" not in g.rungs]
+    no_global = [g for g in found if "global" not in g.rungs]
     if no_global:
-        yield f"No published form was computed for {listed(no_global)}."
-    wide = [g.label for g in found if g.rows[0]["d"] > 8]
+        yield f"No published form was computed for {_labels(no_global)}."
+    wide = [g for g in found if g.rows[0]["d"] > 8]
     if wide:
-        yield f"`propagator` is formed up to 8 dimensions only, so it is missing for {listed(wide)}."
+        yield f"`propagator` is formed up to 8 dimensions only, so it is missing for {_labels(wide)}."
     yield from _sde_and_training(found)
     yield from _variation(found)
+
+
+def _labels(chosen: Sequence[Group]) -> str:
+    """Labels hold commas, so semicolons part them."""
+    return "; ".join(g.label for g in chosen)
 
 
 def _sde_and_training(found: Sequence[Group]) -> Iterator[str]:
     if any(g.case.sampler == "sde" for g in found):
         yield (
-            "The discretization term of an SDE sampler is measured against four times its steps, so it misses the error of "
-            "the finer run and is a lower estimate."
+            "The discretization term of an SDE sampler is measured against four times its steps, so it misses the "
+            "error of the finer run and is a lower estimate."
         )
     shared = [g for g in of_kind(found, *NETWORKS) if g.case.kind != "score"]
     if shared and max(g.seeds for g in shared) > 1:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gflow import plot
 from gflow.estimate import Estimate
-from studies.w2_bound.report.figures.drawn import Drawn, sizes
-from studies.w2_bound.report.numbers import MANY, factor, listed, pooled
+from studies.w2_bound.report.figures.drawn import Drawn, short, sizes
+from studies.w2_bound.report.numbers import MANY, factor, listed, pooled_w2
 from studies.w2_bound.report.rows import Group, of_kind, sweep
 
 _GEOMETRIES = {"error": "Modes of width 0.1", "kwon": "Modes of width 0.0125 (Kwon et al. 2022)"}
 _SWEEPS = {
-    "start": ("Less noise at the start", r"final $\beta$"),
-    "stop": ("Stopping earlier", "stopping time $t$"),
+    "start": ("Noise at the start", r"final $\beta$"),
+    "stop": ("Early stopping", "stopping time $t$"),
     "sde": ("SDE sampler", "Euler-Maruyama steps"),
 }
+_METHODS = {"euler": ("Euler", "C0", "o", 1), "heun": ("Heun", "C2", "s", 2), "sde": ("Euler-Maruyama", "C1", "^", 0)}
 
 
 def ladder(found: Sequence[Group]) -> Drawn | None:
@@ -41,7 +43,7 @@ def ladder(found: Sequence[Group]) -> Drawn | None:
             low.set_xlabel(r"size of the score error $\varepsilon$")
         axes[0].set_ylabel(r"$W_2$ and its bounds")
         axes[columns].set_ylabel(r"bound / exact $W_2$")
-        plot.grouped_legend(figure, columns=4)
+        plot.grouped_legend(figure, columns=7)
         return figure
 
     parts = [_ladder_words(name, groups) for name, groups in shown.items()]
@@ -49,7 +51,8 @@ def ladder(found: Sequence[Group]) -> Drawn | None:
     return Drawn(
         make,
         f"The ladder against the size of the score error (exact mixture score, centres moved by ε, widths scaled by "
-        f"1 + ε): {'; '.join(parts)}. $W_2$ is exact for the two clouds of each row. {_offscale(groups)}{sizes(groups)}.",
+        f"1 + ε): {'; '.join(parts)}. $W_2$ is exact for the two clouds of each row. "
+        f"{_offscale(groups)}{sizes(groups)}.",
     )
 
 
@@ -73,41 +76,52 @@ def sweeps(found: Sequence[Group]) -> Drawn | None:
             _discretization(axes[len(shown)], methods)
         for at in axes[count:]:
             at.remove()
-        plot.grouped_legend(figure, columns=4)
+        plot.grouped_legend(figure, columns=7)
         return figure
 
     groups = [g for chosen in [*shown.values(), *methods.values()] for g in chosen]
-    parts = [f"{_SWEEPS[name][0].lower()}: {_range_words(chosen)}" for name, chosen in shown.items()]
-    steps = "The last panel is the budget's discretization term; grey slopes are orders 1 and 2. " if methods else ""
-    found_words = f"pathwise/$W_2$ along the sweeps ({'; '.join(parts)}). " if parts else ""
-    return Drawn(make, f"The ladder along the other sweeps: {found_words}{steps}{_offscale(groups)}{sizes(groups)}.")
+    parts = [
+        f"{_SWEEPS[name][1].replace('$', '')} {_ratio_range(chosen, 'pathwise')}" for name, chosen in shown.items()
+    ]
+    parts = [part.replace("\\beta", "β") for part in parts]
+    steps = "The last panel is the discretization term of the budget, with slopes 1 and 2 dotted. " if methods else ""
+    words = f"median of `pathwise`/$W_2$ by {'; '.join(parts)}. " if parts else ""
+    return Drawn(make, f"The ladder along the other sweeps: {words}{steps}{_offscale(groups)}{sizes(groups)}.")
 
 
 def budget(found: Sequence[Group]) -> Drawn | None:
-    """Stacked terms beside the measured W2, mixtures and everything else on their own scales."""
-    panels = [of_kind(found, "mixture", "network"), of_kind(found, "digits", "data", "score", "field")]
-    panels = [groups for groups in panels if groups]
-    if not panels:
+    """Stacked terms beside the measured W2; the steps of the ODE and other kinds of data have scales of their own."""
+    steps = [g for g in found if g.case.swept in ("euler", "heun")]
+    named = {
+        "Mixtures": [g for g in of_kind(found, "mixture", "network") if g not in steps],
+        "Mixture, steps of the ODE sampler": steps,
+        "Digits": of_kind(found, "digits"),
+        "Your own": of_kind(found, "data", "score", "field"),
+    }
+    shown = {title: groups for title, groups in named.items() if groups}
+    if not shown:
         return None
 
     def make() -> Figure:
-        places = [_places(groups) for groups in panels]
-        heights = [at[-1] + 1.6 for at in places]
-        figure, axes = plot.panels(len(panels), 1, height=0.2 * sum(heights) + 0.8, height_ratios=heights)
-        for at, groups, place in zip(axes, panels, places, strict=True):
+        places = [_places(groups) for groups in shown.values()]
+        heights = [at[-1] + 1.4 for at in places]
+        height = 0.185 * sum(heights) + 0.5 * len(heights) + 0.7
+        figure, axes = plot.panels(len(shown), 1, height=height, height_ratios=heights)
+        for at, (title, groups), place in zip(axes, shown.items(), places, strict=True):
             plot.budget_bars(
                 at,
-                [g.label.removeprefix("mixture, ") for g in groups],
+                [short(g) for g in groups],
                 [g.terms for g in groups],
                 [g.measured for g in groups],
                 [g.floor for g in groups],
                 places=place,
             )
+            at.set_title(title)
         axes[-1].set_xlabel(r"$W_2$ to the target, and the terms that bound it")
-        plot.grouped_legend(figure, columns=4)
+        plot.grouped_legend(figure, columns=7)
         return figure
 
-    groups = [g for chosen in panels for g in chosen]
+    groups = [g for chosen in shown.values() for g in chosen]
     largest = [max(g.terms, key=lambda name: g.terms[name].mean) for g in groups]
     tally = sorted({name: largest.count(name) for name in largest}.items(), key=lambda item: -item[1])
     words = listed([f"{name.replace('_', ' ')} in {n}" for name, n in tally])
@@ -119,25 +133,42 @@ def budget(found: Sequence[Group]) -> Drawn | None:
     )
     return Drawn(
         make,
-        f"The error budget (W2B-16) beside the measured $W_2$: the largest term is {words} of {len(groups)} cases"
-        f"{close}. Bars are sums of means; the diamond and its bar are the measured distance of the sampler's cloud to "
-        f"fresh data, the grey tick is what two independent samples of the reference law are apart. {sizes(groups)}.",
+        f"The error budget (W2B-16) beside the measured $W_2$: the largest term is {words} of {len(groups)} "
+        f"cases{close}. Bars are sums of means over the seeds; the diamond and its bar are the measured distance of "
+        "the sampler's cloud to its target, the grey tick what two samples of the reference law are apart. "
+        f"{sizes(groups)}.",
     )
 
 
 def _bounds(axes: Axes, groups: Sequence[Group]) -> None:
     names = [n for n in groups[0].rungs if all(n in g.rungs for g in groups)]
     x = _values(groups)
-    rungs = {name: [g.rung(name) for g in groups] for name in names}
+    rungs = {name: [_banded(g.rung(name)) for g in groups] for name in names}
     plot.bound_ladder(axes, x, rungs, [g.w2 for g in groups], floor=[g.floor for g in groups])
     _sweep_axis(axes, x)
 
 
+def _banded(estimate: Estimate) -> Estimate:
+    """The estimate, with its interval where there are seeds enough for a band on a logarithmic axis."""
+    if estimate.n >= MANY and estimate.lo > 0:
+        return estimate
+    return replace(estimate, lo=-math.inf, hi=math.inf)
+
+
 def _sweep_axis(axes: Axes, x: Sequence[float]) -> None:
     axes.set_xscale("log")
-    plot.ticks_at(axes.xaxis, x)
+    plot.ticks_at(axes.xaxis, _apart(x))
     reach = (max(x) / min(x)) ** 0.14 if len(x) > 1 else 2.0
     axes.set_xlim(min(x) / reach, max(x) * reach)
+
+
+def _apart(x: Sequence[float]) -> list[float]:
+    """The values that can be labelled on a logarithmic axis without touching."""
+    kept = [x[0]]
+    for value in x[1:]:
+        if value / kept[-1] > (x[-1] / x[0]) ** 0.09:
+            kept.append(value)
+    return kept
 
 
 def _values(groups: Sequence[Group]) -> list[float]:
@@ -158,37 +189,31 @@ def _as_ratio(log_ratio: Estimate | None) -> Estimate:
     return Estimate(mean, lo, hi, log_ratio.n, log_ratio.level, log10=log_ratio.mean)
 
 
-def _discretization(axes: Axes, methods: dict[str, list[Group]]) -> None:
-    styles = {"euler": ("o", "-"), "heun": ("s", "-"), "sde": ("^", "-")}
-    names = {"euler": "Euler, order 1", "heun": "Heun, order 2", "sde": "Euler-Maruyama"}
-    colours = {"euler": "C0", "heun": "C2", "sde": "C1"}
+def _discretization(axes: Axes, methods: Mapping[str, Sequence[Group]]) -> None:
+    """The term of the budget against steps, with slopes of the methods' orders."""
     for name, groups in methods.items():
-        x, values = _values(groups), [_term(g, "discretization") for g in groups]
-        marker, line = styles[name]
-        plot.series(axes, x, values, colour=colours[name], label="_nolegend_", marker=marker, linestyle=line)
-        axes.annotate(
-            names[name],
-            (x[-1], values[-1].mean),
-            xytext=(4, 5),
-            textcoords="offset points",
-            color=colours[name],
-            ha="right" if len(x) > 1 else "left",
-            va="bottom",
-            fontsize=8,
-        )
-        if len(x) > 1 and name != "sde":
-            order, first = {"euler": 1, "heun": 2}[name], values[0].mean * 0.6
-            slope = [first * (value / x[0]) ** -order for value in x]
-            axes.plot(x, slope, color=plot.muted(), linewidth=0.8, linestyle=":", zorder=1)
+        _, colour, marker, order = _METHODS[name]
+        x, values = _values(groups), [_banded(_term(g, "discretization")) for g in groups]
+        plot.series(axes, x, values, colour=colour, label="_nolegend_", marker=marker)
+        if order and len(x) > 1:
+            slope = [0.55 * values[0].mean * (value / x[0]) ** -order for value in x]
+            axes.plot(x, slope, color=plot.muted(), linewidth=0.9, linestyle=":", zorder=1)
     axes.set_yscale("log")
     _sweep_axis(axes, sorted({v for groups in methods.values() for v in _values(groups)}))
-    axes.set_title("More steps")
+    _named(axes, methods)
+    axes.set_title("Discretization")
     axes.set_xlabel("steps")
-    axes.set_ylabel("discretization term")
+    axes.set_ylabel("term of the budget")
+
+
+def _named(axes: Axes, methods: Mapping[str, Sequence[Group]]) -> None:
+    """A legend of this panel alone, which the figure's own leaves out."""
+    handles = [axes.plot([], [], color=_METHODS[m][1], marker=_METHODS[m][2])[0] for m in methods]
+    axes.legend(handles, [_METHODS[m][0] for m in methods], loc="best", handlelength=1.2)
 
 
 def _term(group: Group, name: str) -> Estimate:
-    return pooled([row["budget"]["terms"][name] for row in group.rows])
+    return pooled_w2([row["budget"]["terms"][name] for row in group.rows])
 
 
 def _places(groups: Sequence[Group]) -> list[float]:
@@ -206,10 +231,6 @@ def _ladder_words(name: str, groups: Sequence[Group]) -> str:
     return f"{words} the median of bound/$W_2$ is {', '.join(parts)}"
 
 
-def _range_words(groups: Sequence[Group]) -> str:
-    return _ratio_range(groups, "pathwise")
-
-
 def _ratio_range(groups: Sequence[Group], name: str) -> str:
     logs = [r.mean for g in groups if name in g.rungs and (r := g.log_ratio(name)) is not None]
     if not logs:
@@ -224,4 +245,4 @@ def _offscale(groups: Sequence[Group]) -> str:
         "The tinted strip gives the published form where it leaves the scale. " if ratios and max(ratios) > 3 else ""
     )
     few = all(g.seeds < MANY for g in groups)
-    return strip + ("" if few else "Ratio bands: order statistics of the median. ")
+    return strip + (f"No bands below {MANY} seeds. " if few else "Ratio bands: order statistics of the median. ")

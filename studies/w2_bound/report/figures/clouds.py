@@ -7,16 +7,18 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from gflow import plot
 from gflow.estimate import Estimate
 from gflow.study.study import Arrays
-from studies.w2_bound.report.figures.drawn import Drawn, sizes
+from studies.w2_bound.report.figures.drawn import Drawn, short, sizes
 from studies.w2_bound.report.numbers import listed, number, pooled
-from studies.w2_bound.report.rows import Group, headline, of_kind, sweep
+from studies.w2_bound.report.rows import Group, best_network, of_kind, sweep
 
 _PANELS = 4
+_MIXTURE = 0.95  # half width of the square: centres at 0.5 and four widths
 _IMAGES = 10
 Points = NDArray[np.floating]
 
@@ -31,25 +33,26 @@ def samples(found: Sequence[Group], arrays: Arrays) -> Drawn | None:
     def make() -> Figure:
         columns = len(chosen)
         width = plot.WIDTH if columns > 2 else 3.0 * columns
-        figure, axes = plot.panels(1, columns, width=width, height=width / columns + 0.75)
+        figure, axes = plot.panels(1, columns, width=width, height=(width - 0.5) / columns + 0.55)
         for at, group, pair in zip(axes, chosen, clouds, strict=True):
-            centre, half_width = _frame(pair)
+            centre, half_width = _frame(group, pair)
             colours = {"reference": "data", "sampler": "samples"}
             plot.particles(at, pair, colours=colours, centre=centre, half_width=half_width)
-            at.set_title(group.label.removeprefix("mixture, "), fontsize=8.5)
-            at.set_xticks(_round_ticks(centre[0], half_width))
-            at.set_yticks(_round_ticks(centre[1], half_width))
+            at.set_title(short(group).replace("narrow, ", "narrow,\n"), fontsize=8.5)
+            for axis in (at.xaxis, at.yaxis):
+                axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         plot.grouped_legend(figure)
         return figure
 
     parts = [
-        f"{g.label} (d = {g.rows[0]['d']}, seed {g.records[0].seed}): {number(g.rows[0]['w2'].mean)}" for g in chosen
+        f"{g.label} (d = {g.rows[0]['d']}, seed {g.records[0].seed}) {number(g.rows[0]['w2'].mean)}" for g in chosen
     ]
-    flat = "" if all(g.rows[0]["d"] == 2 for g in chosen) else "Clouds of d > 2 are shown in two principal axes. "
+    flat = "" if all(g.rows[0]["d"] <= 2 for g in chosen) else "Clouds of d > 2 are shown in two principal axes. "
     return Drawn(
         make,
-        f"Clouds of the reference law and of the sampler, with the exact $W_2$ of the row's ladder: {'; '.join(parts)}. "
-        f"{flat}Equal scales within a panel, at most 400 points of each law.",
+        "Clouds of the reference law and of the sampler at its end; exact $W_2$ of the row's ladder: "
+        f"{'; '.join(parts)}. "
+        f"{flat}Equal aspect, at most 400 points of each law.",
     )
 
 
@@ -61,10 +64,12 @@ def digits(found: Sequence[Group], arrays: Arrays) -> Drawn | None:
     rows = _images(groups, arrays)
 
     def make() -> Figure:
-        figure, (left, right) = plot.panels(1, 2, height=0.62 * len(rows) + 0.9, width_ratios=(1.75, 1))
+        figure, (left, right) = plot.panels(1, 2, height=0.34 * len(rows) + 1.05, width_ratios=(1.75, 1))
         plot.image_grid(left, rows, columns=_IMAGES, shape=(8, 8))
         left.set_title("Samples")
+        left.set_anchor("N")
         _nearest(right, groups)
+        plot.grouped_legend(figure)
         return figure
 
     return Drawn(make, f"{_copy_words(groups)} {sizes(groups)}; {_IMAGES} images of the first seed, not chosen.")
@@ -91,23 +96,36 @@ def _nearest(axes: Axes, groups: Sequence[Group]) -> None:
         axes.hlines(place, train.mean, other.mean, color=plot.muted(), linewidth=1.0, zorder=2)
         first = place == 0
         plot.intervals(
-            axes, [place], [train], colour="C1", label="training" if first else "", marker="o", horizontal=True
+            axes,
+            [place - 0.13],
+            [train],
+            colour="C1",
+            label="to training images" if first else "",
+            marker="o",
+            horizontal=True,
         )
         plot.intervals(
-            axes, [place], [other], colour="C0", label="held-out" if first else "", marker="s", horizontal=True
+            axes,
+            [place + 0.13],
+            [other],
+            colour="C0",
+            label="to held-out images" if first else "",
+            marker="s",
+            horizontal=True,
         )
         labels.append(f"{law}, {group.case.sampler.upper()}")
         at.append(float(place))
     level = nearest(groups[0], "held_out", "train")
-    axes.axvline(level.mean, color=plot.muted(), linestyle=(0, (4, 2)), linewidth=1.1, label="held-out to training")
+    axes.axvline(
+        level.mean, color=plot.muted(), linestyle=(0, (4, 2)), linewidth=1.1, label="held-out images to training images"
+    )
     axes.set_yticks(at, labels)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.set_xlim(left=0)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("median distance to the nearest image")
+    axes.set_xlabel("median distance")
     axes.set_title("Nearest neighbours")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.24), ncols=3, columnspacing=0.9, handletextpad=0.4)
 
 
 def _copy_words(groups: Sequence[Group]) -> str:
@@ -118,9 +136,9 @@ def _copy_words(groups: Sequence[Group]) -> str:
     ]
     level = number(nearest(groups[0], "held_out", "train").mean)
     return (
-        f"Digits: samples by the exact score of the noised training half and by the network. {listed(parts)} (nearest "
-        f"training image at less than a third of the distance of the second). A held-out image is {level} from its "
-        "nearest training image, the dashed line."
+        f"Digits by the exact score of the noised training half and by the network: {listed(parts)} (nearest training "
+        "image at less than a third of the distance of the second). Right: median distances; a held-out image is "
+        f"{level} from its nearest training image, the dashed line."
     )
 
 
@@ -128,9 +146,8 @@ def _with_clouds(found: Sequence[Group]) -> list[Group]:
     own = of_kind(found, "data", "score", "field")
     if own:
         return own
-    sde = [g for g in sweep(found, "sde")][-1:]
-    plane = [g for g in headline(found) if g.case.kind in ("mixture", "network")]
-    return [*plane, *(g for g in sde if g not in plane)]
+    chosen = [sweep(found, "error")[-1:], sweep(found, "kwon")[-1:], best_network(found), sweep(found, "sde")[-1:]]
+    return [group for groups in chosen for group in groups] or of_kind(found, "mixture")[:1]
 
 
 def _in_the_plane(stored: Mapping[str, Points]) -> dict[str, Points]:
@@ -145,16 +162,11 @@ def _in_the_plane(stored: Mapping[str, Points]) -> dict[str, Points]:
     return {name: (x - reference.mean(0)) @ axes.T for name, x in pair.items()}
 
 
-def _frame(pair: dict[str, Points]) -> tuple[tuple[float, float], float]:
-    """Centre and half width of a square that holds both clouds, rounded outwards."""
+def _frame(group: Group, pair: Mapping[str, Points]) -> tuple[tuple[float, float], float]:
+    """Centre and half width of a square that holds both clouds; one square for all mixtures."""
+    if group.case.kind in ("mixture", "network"):
+        return (0.0, 0.0), _MIXTURE
     both = np.concatenate(list(pair.values()))
     low, high = both.min(0), both.max(0)
     half = float((high - low).max()) / 2 * 1.08
     return (float(low[0] + high[0]) / 2, float(low[1] + high[1]) / 2), half or 1.0
-
-
-def _round_ticks(centre: float, half_width: float) -> list[float]:
-    step = 10.0 ** np.floor(np.log10(half_width))
-    low, high = np.ceil((centre - half_width) / step), np.floor((centre + half_width) / step)
-    ticks = [float(k * step) for k in np.arange(low, high + 1)]
-    return ticks[:: max(1, (len(ticks) + 4) // 5)]

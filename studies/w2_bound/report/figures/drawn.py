@@ -24,6 +24,11 @@ def placed(drawn: Mapping[str, Drawn], *names: str) -> str:
     return "\n\n".join(f"![{drawn[name].caption}](figure:{name})" for name in names if name in drawn)
 
 
+def short(group: Group) -> str:
+    """The case in words, for an axis whose figure says that it is the mixture."""
+    return group.label.removeprefix("mixture, ").replace("narrow mixture", "narrow")
+
+
 def sizes(groups: Sequence[Group]) -> str:
     """``n = 400 particles, 10 seeds, intervals 95 % between seeds``."""
     ns, seeds = sorted({g.n for g in groups}), sorted({g.seeds for g in groups})

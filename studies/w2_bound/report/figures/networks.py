@@ -12,10 +12,11 @@ from gflow.estimate import Estimate
 from studies.w2_bound.report.claims import differences
 from studies.w2_bound.report.figures.drawn import Drawn, sizes
 from studies.w2_bound.report.numbers import number, pooled
-from studies.w2_bound.report.rows import Group, of_kind
+from studies.w2_bound.report.rows import Group, of_kind, weight
 
 WEIGHTS = {"uniform": "1", "sigma2": r"$\sigma^2$", "g2I-over-e": r"$g^2 I/e$"}
 _MARKS = ("o", "s", "^")
+_COLOURS = ("C0", "C1", "C4")
 
 
 def network(found: Sequence[Group]) -> Drawn | None:
@@ -31,7 +32,7 @@ def network(found: Sequence[Group]) -> Drawn | None:
         if matched:
             _losses(axes[1], matched)
             _differences(axes[2], matched)
-        plot.grouped_legend(figure, columns=6)
+        plot.grouped_legend(figure, columns=4)
         return figure
 
     best, worst = (pick(groups, key=lambda g: g.w2.mean) for pick in (min, max))
@@ -41,10 +42,11 @@ def network(found: Sequence[Group]) -> Drawn | None:
     )
     return Drawn(
         make,
-        f"Left: weight {best.case.variant} ends nearest to the reference, {number(worst.w2.mean / best.w2.mean, 2)} times "
-        f"nearer than {worst.case.variant} (W2B-8). Middle: denoising loss minus its constant (open marks) and "
-        f"score-matching loss (lines) at five times. Right: their difference in standard errors (W2B-13).{identity} "
-        f"One training a weight, shared by the seeds. {sizes(groups)}; 20 000 draws a loss.",
+        f"Left: weight {weight(best.case.variant)} ends nearest to the reference, "
+        f"{number(worst.w2.mean / best.w2.mean, 2)} times nearer than weight {weight(worst.case.variant)} (W2B-8). "
+        "Middle: denoising loss (solid), its constant (dashed) and score-matching loss (dotted). Right: the first "
+        f"minus the others, in standard errors, one mark a seed (W2B-13).{identity} One training a weight, shared by "
+        f"the seeds. {sizes(groups)}.",
     )
 
 
@@ -54,7 +56,9 @@ def _by_weight(axes: Axes, groups: Sequence[Group]) -> None:
         values = [g.rung(name) for g in groups]
         places = [at + offset for at in x]
         plot.intervals(axes, places, values, colour=name, label=name, marker=marker, markersize=5)
-    plot.intervals(axes, x, [g.w2 for g in groups], colour=plot.ink(), label="exact $W_2$")
+    plot.intervals(
+        axes, x, [g.w2 for g in groups], colour=plot.ink(), label="exact $W_2$", markerfacecolor="none", markersize=6
+    )
     axes.set_xticks(x, [WEIGHTS.get(g.case.variant, g.case.variant) for g in groups])
     axes.set_xlim(-0.6, len(groups) - 0.4)
     axes.set_ylim(bottom=0)
@@ -64,25 +68,29 @@ def _by_weight(axes: Axes, groups: Sequence[Group]) -> None:
 
 
 def _losses(axes: Axes, groups: Sequence[Group]) -> None:
-    for group, marker, colour in zip(groups, _MARKS, ("C0", "C1", "C2"), strict=False):
-        t = [float(entry["t"]) for entry in group.rows[0]["dsm"]]
+    """Denoising loss, its constant, and what remains: the score-matching loss."""
+    t = [float(entry["t"]) for entry in groups[0].rows[0]["dsm"]]
+    for group, marker, colour in zip(groups, _MARKS, _COLOURS, strict=False):
         name = f"weight {WEIGHTS.get(group.case.variant, group.case.variant)}"
-        axes.plot(t, [e.mean for e in _column(group, "matching")], color=colour, label=name)
-        shifted = [(at, e) for at, e in zip(t, _column(group, "shifted"), strict=True) if e.mean > 0]
-        places, values = [at for at, _ in shifted], [e for _, e in shifted]
-        plot.intervals(axes, places, values, colour=colour, marker=marker, markerfacecolor="none", markersize=5)
+        losses = [e.mean for e in _column(group, "denoising")]
+        axes.plot(t, losses, color=colour, marker=marker, markersize=4, label=name)
+        axes.plot(t, [e.mean for e in _column(group, "matching")], color=colour, linestyle=":", linewidth=1.3)
+    constants = [pooled([row["dsm"][k]["constant"] for g in groups for row in g.rows]) for k in range(len(t))]
+    axes.plot(t, [e.mean for e in constants], color=plot.ink(), linestyle=(0, (4, 2)), linewidth=1.1)
+    axes.plot([], [], color=plot.ink(), linestyle=(0, (4, 2)), linewidth=1.1, label="constant")
+    axes.plot([], [], color=plot.muted(), linestyle=":", linewidth=1.3, label="score matching")
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("path time $t$")
     axes.set_ylabel("loss, unweighted")
-    axes.set_title("Two losses")
+    axes.set_title("Denoising, matching")
 
 
 def _differences(axes: Axes, groups: Sequence[Group]) -> None:
     """Differences over their standard errors; each seed is a mark."""
     axes.axhspan(-1.96, 1.96, color=plot.muted(), alpha=0.12, linewidth=0)
     axes.axhline(0, color=plot.ink(), linewidth=0.8)
-    for k, (group, marker, colour) in enumerate(zip(groups, _MARKS, ("C0", "C1", "C2"), strict=False)):
+    for k, (group, marker, colour) in enumerate(zip(groups, _MARKS, _COLOURS, strict=False)):
         points = [
             (float(e["t"]) * 1.13 ** (k - 1), _in_errors(e["difference"])) for row in group.rows for e in row["dsm"]
         ]

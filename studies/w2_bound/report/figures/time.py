@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gflow import plot
 from gflow.estimate import Estimate
 from gflow.study.study import Arrays
-from studies.w2_bound.report.figures.drawn import Drawn, sizes
+from studies.w2_bound.report.figures.drawn import Drawn, short, sizes
 from studies.w2_bound.report.numbers import number, pooled, pooled_w2
 from studies.w2_bound.report.rows import Group, headline, sweep
 
@@ -54,7 +54,7 @@ class Along:
 
 def where(found: Sequence[Group], arrays: Arrays) -> Drawn | None:
     """Entering and arriving error above, distance of the coupling below, one column a case."""
-    chosen = [g for g in headline(found) if g.case.swept != "kwon"][:3]
+    chosen = headline(found)[:3]
     profiles = [_along(group, arrays) for group in chosen if all(r.row["arrays"] in arrays for r in group.records)]
     if not profiles:
         return None
@@ -64,7 +64,7 @@ def where(found: Sequence[Group], arrays: Arrays) -> Drawn | None:
         figure, axes = plot.panels(2, columns, height=4.3, sharex="col", width=plot.WIDTH if columns > 1 else 4.6)
         for k, along in enumerate(profiles):
             top, low = axes[k], axes[columns + k]
-            top.set_title(along.group.label.removeprefix("mixture, "))
+            top.set_title(short(along.group))
             plot.density(top, along.edges, along.entering, colour="C2", label="entering", filled=True)
             plot.density(top, along.edges, along.arriving, colour="C1", label="arriving at the end")
             plot.along_time(low, along.edges, along.distance, colour="C0", label="distance of the coupling")
@@ -87,9 +87,9 @@ def where(found: Sequence[Group], arrays: Arrays) -> Drawn | None:
     ]
     return Drawn(
         make,
-        f"Where along time the model error enters, and what is left of it at the end: {'; '.join(parts)}. Sampling runs "
-        "from left to right; areas are the errors, amplified by the logarithmic norm along each pair (`pathwise`). "
-        f"Below, the distance of the synchronous coupling. {sizes(chosen)}.",
+        f"Where along time the model error enters, and what is left of it at the end: {'; '.join(parts)}. Sampling "
+        "runs from left to right; areas are the errors, amplified by the logarithmic norm along each pair "
+        f"(`pathwise`). Below, the distance of the synchronous coupling. {sizes(chosen)}.",
     )
 
 
@@ -150,7 +150,7 @@ def sign(found: Sequence[Group]) -> Drawn | None:
 
     def make() -> Figure:
         figure, (left, right) = plot.panels(1, 2, height=2.9, width_ratios=(1.25, 1))
-        for name, colour in (("synchronous", "synchronous"), ("optimal", "pathwise")):
+        for name, colour in (("synchronous", "synchronous"), ("optimal", "C1")):
             values = [_scaled(finest, name, k) for k in shown]
             plot.series(left, [t[k] for k in shown], values, colour=colour, label=f"{name} coupling")
         left.axhline(0.0, color=plot.ink(), linewidth=0.8)
@@ -168,8 +168,8 @@ def sign(found: Sequence[Group]) -> Drawn | None:
     return Drawn(
         make,
         f"Left: the sign term over $W_2^2$ along the SDE sampler with {finest.case.steps} steps; at the end it is "
-        f"{number(last['synchronous'].mean)} under the synchronous and {number(last['optimal'].mean)} under the optimal "
-        f"coupling of the clouds (W2B-6, W2B-7). Right: the inequality that keeps the term gives "
+        f"{number(last['synchronous'].mean)} under the synchronous and {number(last['optimal'].mean)} under the "
+        "optimal coupling of the clouds (W2B-6, W2B-7). Right: the inequality that keeps the term gives "
         f"{number(float(np.median(gains)))} times the one that drops it (W2B-9, median). {sizes([finest])}.",
     )
 
