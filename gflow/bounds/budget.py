@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gflow.bounds.continuous import climb, ladder
 from gflow.bounds.discrete import StepConstant, discrete_ladder
-from gflow.bounds.ladder import Ladder, OneSidedConstant, default_tolerance, ordered_pairs
+from gflow.bounds.ladder import Ladder, OneSidedConstant, check_cloud, default_tolerance, ordered_pairs
 from gflow.bounds.rungs import log, log_sum, rms
 from gflow.estimate import Estimate
 from gflow.ode import (
@@ -81,12 +81,25 @@ class ErrorBudget:
 
 @dataclass(frozen=True)
 class FreshData:
-    """Independent draws of the data, and the same draws noised to the stopping time."""
+    """Independent draws of the data, and the same draws noised to the stopping time.
+
+    Raises:
+        TypeError: clouds that are not tensors.
+        ValueError: clouds of different shapes, fewer than 2 points, or NaN or infinite numbers.
+    """
 
     clean: Float[Tensor, "m d"]
     """Points of p_0."""
     noised: Float[Tensor, "m d"]
     """alpha x + sigma z of the same points at the stopping time, row by row."""
+
+    def __post_init__(self) -> None:
+        """Check the clouds."""
+        check_cloud("fresh.clean", self.clean)
+        check_cloud("fresh.noised", self.noised)
+        if self.clean.shape != self.noised.shape:
+            shapes = f"{tuple(self.clean.shape)} and {tuple(self.noised.shape)}"
+            raise ValueError(f"fresh: clean and noised must have one shape, got {shapes}")
 
 
 @dataclass(frozen=True)
@@ -135,8 +148,13 @@ def ode_budget(
         fresh: independent data, which make the measured W2 one to p_0; None measures it to ``reference``.
         osl: one-sided Lipschitz constant of g, for the published rung of the model's ladder.
         tol: tolerance of the exact flows, as in ``ladder``.
+
+    Raises:
+        ValueError: as ``ladder``, or ``fresh`` of another dimension.
+        SolveError: a solve failed.
     """
     x, y = ordered_pairs(x0, y0, paired=False)
+    _check_fresh(fresh, x)
     model = ladder(f, g, x, None, s0, s1, osl=osl, tol=tol)
     initial = ladder(g, g, x, y, s0, s1, tol=tol, paired=True)
     tol = default_tolerance(x) if tol is None else tol
@@ -187,8 +205,15 @@ def sde_budget(
         noise: the shared Brownian path.
         fresh: independent data, which make the measured W2 one to p_0; None measures it to ``reference``.
         step_constant: Lipschitz constant of one model step, for the published rung.
+
+    Raises:
+        ValueError: as ``discrete_ladder``, ``refinement < 2``, or ``fresh`` of another dimension.
+        SolveError: a run became non-finite.
     """
     x, y = ordered_pairs(x0, y0, paired=False)
+    _check_fresh(fresh, x)
+    if refinement < 2:
+        raise ValueError(f"refinement: must be at least 2, or there is no finer run to compare with; got {refinement}")
     model = discrete_ladder(
         f, g, x, None, s0, s1, steps=steps, diffusion=diffusion, noise=noise, step_constant=step_constant
     )
@@ -221,6 +246,11 @@ def _run(
         target="p_stop" if fresh is None else "p_0",
     )
     return SamplerRun(budget, model, reference, sampled)
+
+
+def _check_fresh(fresh: FreshData | None, x: Float[Tensor, "n d"]) -> None:
+    if fresh is not None and fresh.clean.shape[1] != x.shape[1]:
+        raise ValueError(f"fresh: expected points in {x.shape[1]} dimensions as x0, got {fresh.clean.shape[1]}")
 
 
 class _DefectPair:

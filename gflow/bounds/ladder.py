@@ -134,14 +134,7 @@ def ordered_pairs(
             or numbers that are not finite.
     """
     for name, cloud in (("x0", x0), ("y0", x0 if y0 is None else y0)):
-        if not isinstance(cloud, Tensor):
-            raise TypeError(f"{name}: expected a tensor (n, d), got {type(cloud).__name__}")
-        if cloud.ndim != 2 or len(cloud) < 2 or not cloud.numel() or not cloud.is_floating_point():
-            given = f"{tuple(cloud.shape)} of {cloud.dtype}"
-            raise ValueError(f"{name}: expected a floating-point cloud (n >= 2, d >= 1), got {given}")
-        if not bool(torch.isfinite(cloud).all()):
-            bad = int((~torch.isfinite(cloud)).any(1).sum())
-            raise ValueError(f"{name}: expected finite numbers, got NaN or infinity in {bad} of {len(cloud)} rows")
+        check_cloud(name, cloud)
     if y0 is None:
         return x0, x0
     mine, its = ((tuple(c.shape), c.dtype, c.device) for c in (x0, y0))
@@ -150,6 +143,17 @@ def ordered_pairs(
             f"y0: expected {mine[0]} of {mine[1]} on {mine[2]} as x0, got {its[0]} of {its[1]} on {its[2]}"
         )
     return x0, y0 if paired else y0[optimal_pairs(x0, y0).to(y0.device)]
+
+
+def check_cloud(name: str, cloud: Tensor) -> None:
+    """Raise unless ``cloud`` is a finite floating-point cloud (n >= 2, d >= 1), naming the argument."""
+    if not isinstance(cloud, Tensor):
+        raise TypeError(f"{name}: expected a tensor (n, d), got {type(cloud).__name__}")
+    if cloud.ndim != 2 or len(cloud) < 2 or not cloud.numel() or not cloud.is_floating_point():
+        given = f"{tuple(cloud.shape)} of {cloud.dtype}"
+        raise ValueError(f"{name}: expected a floating-point cloud (n >= 2, d >= 1), got {given}")
+    if bad := int((~torch.isfinite(cloud)).any(1).sum()):
+        raise ValueError(f"{name}: expected finite numbers, got NaN or infinity in {bad} of {len(cloud)} rows")
 
 
 def default_tolerance(x: Float[Tensor, "n d"]) -> float:
