@@ -187,18 +187,31 @@ def test_a_field_that_is_nan_at_the_start_costs_one_look():
     assert solution.stats.evaluations == len(field.times) <= 7
 
 
+class Long(PIController):
+    """Starts with one step over all."""
+
+    def first_step(self, y, slope, span, /):
+        return span
+
+
 def test_overflow_within_a_long_first_step_is_mended_by_a_shorter_one():
     def steep(t, y):
         return torch.where(y.abs() > 1e3, math.nan, -50 * y)
 
     # The first guess, a hundredth of the state over the slope, is fine; a controller that starts long is not.
-    class Long(PIController):
-        def first_step(self, y, slope, span, /):
-            return span
-
     solution = solve_ivp(steep, start(), 0.0, 3.0, method=ExplicitRK(DOPRI5), controller=Long(rtol=1e-6, atol=1e-9))
     assert solution.stats.rejected > 0
     assert solution.y1.abs().max().item() < 1e-7
+
+
+def test_an_early_overflow_does_not_colour_a_later_underflow():
+    def v(t, y):
+        return torch.where(y.abs() > 1e18, math.nan, y**2)
+
+    y0, controller = torch.ones(1, dtype=torch.float64), Long(rtol=1e-3, atol=1e-3)
+    solution = solve_ivp(v, y0, 0.0, 50.0, method=ExplicitRK(DOPRI5), controller=controller, throw=False)
+    assert solution.stats.rejected > 0
+    assert solution.result is Result.STEP_UNDERFLOW
 
 
 def test_a_solve_error_survives_the_way_back_from_a_worker():

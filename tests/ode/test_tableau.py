@@ -51,6 +51,8 @@ def test_a_mutated_coefficient_breaks_an_order_or_fsal(mutant):
 def test_nodes_and_fsal_are_derived():
     assert DOPRI5.c == tuple(map(Fraction, ("0", "1/5", "3/10", "4/5", "8/9", "1", "1")))
     assert [tableau.name for tableau in TABLEAUX if tableau.fsal] == ["Bogacki-Shampine", "Dormand-Prince"]
+    row = (Fraction(1), *[Fraction(0)] * 5)
+    assert not replace(DOPRI5, a=(*DOPRI5.a[:-1], row)).fsal  # b ends with 0, yet the last stage is elsewhere
     assert (EULER.stages, RK4.stages, DOPRI5.stages) == (1, 4, 7)
     assert EULER.b_error is None
 
