@@ -9,6 +9,7 @@ from typing import Generic, TypeVar, cast
 import torch
 from torch import Tensor
 
+from gflow.ode.arguments import check_kinds, check_numbers
 from gflow.ode.controller import StepController
 from gflow.ode.interpolation import DenseOutput
 from gflow.ode.method import FlatField, Method, StepResult
@@ -101,8 +102,8 @@ class _Loop(Generic[S]):
         dense: bool,
         max_steps: int,
     ) -> None:
-        _check_kinds(v, method, controller)
-        _check_numbers(t0, t1, method, controller, save_every, max_steps)
+        check_kinds(v, method, controller)
+        check_numbers(t0, t1, method, controller, save_every, max_steps)
         self.layout = Layout.of(y0, what="y0")
         self.y = self.layout.flatten(y0).detach().clone()
         if bad := self.layout.where_not_finite(self.y):
@@ -241,32 +242,6 @@ class _Loop(Generic[S]):
         if slope is not None and not _finite(slope):
             return f"the field at t = {self.t:.6g}: {self.layout.where_not_finite(slope)}"
         return f"a stage between t = {self.t:.6g} and t = {t_next:.6g}: {self.layout.where_not_finite(bad)}"
-
-
-def _check_kinds(v: object, method: object, controller: object) -> None:
-    if not callable(v) and not isinstance(v, StepwiseField):
-        raise TypeError(f"solve_ivp: v must be callable as v(t, y) or have at_step(k), got {type(v).__name__}")
-    if not isinstance(method, Method):
-        raise TypeError(f"solve_ivp: method must be a Method such as ExplicitRK(DOPRI5), got {method!r:.60}")
-    if not isinstance(controller, StepController):
-        raise TypeError(f"solve_ivp: controller must be one such as ConstantStep(0.1), got {controller!r:.60}")
-
-
-def _check_numbers(
-    t0: float, t1: float, method: Method, controller: StepController, save_every: int | None, max_steps: int
-) -> None:
-    for name, value in (("t0", t0), ("t1", t1)):
-        if not math.isfinite(value):
-            raise ValueError(f"solve_ivp: {name} must be finite, got {value}")
-    if controller.adaptive and method.error_order is None:
-        raise ValueError(
-            f"solve_ivp: {type(controller).__name__} needs a method with an error estimate "
-            "(HEUN_EULER, BOSH3, DOPRI5); use ConstantStep instead"
-        )
-    if save_every is not None and save_every < 1:
-        raise ValueError(f"solve_ivp: save_every must be at least 1 or None, got {save_every}")
-    if max_steps < 1:
-        raise ValueError(f"solve_ivp: max_steps must be at least 1, got {max_steps}")
 
 
 def _finite(x: Tensor) -> bool:

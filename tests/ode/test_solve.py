@@ -229,11 +229,11 @@ def test_a_constant_step_below_the_spacing_of_times_is_a_verdict():
 
 def test_wrong_kinds_are_refused_with_an_example():
     # Without the type checks of the test suite, as a user runs it.
-    from gflow.ode.solve import _check_kinds
+    from gflow.ode.arguments import check_kinds
 
     with pytest.raises(TypeError, match=r"method must be a Method such as ExplicitRK\(DOPRI5\), got ButcherTableau"):
-        _check_kinds(limit_cycle, DOPRI5, STEP)
+        check_kinds(limit_cycle, DOPRI5, STEP)
     with pytest.raises(TypeError, match=r"controller must be one such as ConstantStep\(0.1\), got 0.1"):
-        _check_kinds(limit_cycle, METHOD, 0.1)
+        check_kinds(limit_cycle, METHOD, 0.1)
     with pytest.raises(TypeError, match="v must be callable.*got Tensor"):
-        _check_kinds(torch.ones(1), METHOD, STEP)
+        check_kinds(torch.ones(1), METHOD, STEP)
