@@ -153,7 +153,7 @@ def sampled_constant(problem: Diffusion, domain: Float[Tensor, "m d"]) -> OneSid
     return constant
 
 
-def square(like: Tensor, points: int = 21) -> Float[Tensor, "m 2"]:
+def square(like: Tensor, points: int = 13) -> Float[Tensor, "m 2"]:
     """A grid on the square [-1.5, 1.5]^2, which holds the modes and the midplanes between them."""
     axis = torch.linspace(-_DOMAIN, _DOMAIN, points).to(like)
     return torch.cartesian_prod(axis, axis)
