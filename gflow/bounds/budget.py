@@ -134,7 +134,8 @@ def ode_budget(
     Every term is a ``pathwise`` rung: f against g from the same ``x0`` (model); g against itself
     from optimally paired ``x0`` and ``y0`` (initial); the interpolated numerical solution u, which
     solves u' = g(u) + defect, against the exact flow of g from ``y0`` (discretization, W2B-10). By
-    the triangle inequality the sum bounds W2 between the two final clouds.
+    the triangle inequality the sum bounds W2 between the two final clouds. The interpolant is cubic
+    Hermite, so the discretization term has order 3 in the step at most, also for methods of higher order.
 
     Args:
         f: reference field in sampling time.
