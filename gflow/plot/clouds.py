@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import Colormap, LinearSegmentedColormap
 from numpy.typing import NDArray
 
 from gflow.plot.theme import COLOURS
@@ -75,10 +75,9 @@ def image_grid(axes: Axes, rows: Mapping[str, NDArray[np.floating]], *, columns:
     axes.spines[:].set_visible(False)
 
 
-def _shades() -> LinearSegmentedColormap:
+def _shades() -> Colormap:
     """From a tint of the page to the ink; gaps stay transparent."""
     shades = LinearSegmentedColormap.from_list(
         "ink", [matplotlib.rcParams["grid.color"], matplotlib.rcParams["text.color"]]
     )
-    shades.set_bad((0, 0, 0, 0))
-    return shades
+    return shades.with_extremes(bad=(0, 0, 0, 0))

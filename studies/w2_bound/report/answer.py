@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gflow.study import table
 from studies.w2_bound.report.numbers import count, factor, interval, listed, number
-from studies.w2_bound.report.rows import Group, headline, label, middle, of_kind, sweep, weight
+from studies.w2_bound.report.rows import Group, headline, label, middle, of_kind, sweep, term_name, weight
 
 _TARGETS = {"p_0": "fresh data", "p_stop": "the reference's own cloud"}
 
@@ -73,7 +73,7 @@ def _which(chosen: Sequence[Group]) -> str:
             else f"{shares[0]:.0f} to {shares[-1]:.0f} %"
         )
         on = "" if len(by_name) == 1 else f" on {listed([where(g) for g in groups])}"
-        parts.append(f"*{name.replace('_', ' ')}*{on} ({share} of the sum)")
+        parts.append(f"*{term_name(name)}*{on} ({share} of the sum)")
     quotients = [math.log10(g.total.mean / g.measured.mean) for g in chosen if g.measured.mean > 0]
     tail = ""
     if quotients:
@@ -103,7 +103,7 @@ def _summary(chosen: Sequence[Group]) -> str:
                 interval(g.measured),
                 number(g.floor.mean),
                 interval(g.total),
-                largest(g).replace("_", " "),
+                term_name(largest(g)),
                 "" if pathwise is None else factor(pathwise.mean),
                 "" if published is None else factor(published.mean) + mark,
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from gflow.estimate import Estimate
@@ -51,22 +52,22 @@ class Group:
         """Equation, method and steps of the sampler."""
         return f"{self.case.sampler.upper()}, {_METHODS[self.case.method]}, {self.case.steps} steps"
 
-    @property
+    @cached_property
     def w2(self) -> Estimate:
         """W2 between the two clouds of the ladder, pooled as squares."""
         return pooled_w2([row["w2"] for row in self.rows])
 
-    @property
+    @cached_property
     def floor(self) -> Estimate:
         """W2 between two independent samples of the reference law, pooled as squares."""
         return pooled_w2([row["sampling_floor"] for row in self.rows])
 
-    @property
+    @cached_property
     def measured(self) -> Estimate:
         """W2 between the sampler's cloud and its target, pooled as squares."""
         return pooled_w2([row["budget"]["measured"] for row in self.rows])
 
-    @property
+    @cached_property
     def total(self) -> Estimate:
         """The sum of the budget."""
         return pooled([row["budget"]["total"] for row in self.rows])
@@ -76,7 +77,7 @@ class Group:
         """What ``measured`` and ``total`` are about: ``p_0`` or ``p_stop``."""
         return str(self.rows[0]["budget"]["target"])
 
-    @property
+    @cached_property
     def terms(self) -> dict[str, Estimate]:
         """The budget, term by term, in the order of the sampler's life."""
         stored = [row["budget"]["terms"] for row in self.rows]
@@ -155,6 +156,11 @@ def headline(found: Sequence[Group]) -> list[Group]:
         chosen.append(next(iter(of_kind(found, kind)), None))
     named = [group for group in chosen if group is not None]
     return named or of_kind(found, "mixture")[:1]
+
+
+def term_name(name: str) -> str:
+    """A term of the budget in words."""
+    return "Monte Carlo" if name == "monte_carlo" else name
 
 
 def weight(variant: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ from studies.w2_bound.report.figures.clouds import nearest
 from studies.w2_bound.report.figures.drawn import Drawn, placed
 from studies.w2_bound.report.numbers import MANY, count, factor, interval, listed, log10_of, median, number
 from studies.w2_bound.report.rows import NETWORKS, Group, of_kind, sweep, weight
+
+_RESOLVED = 1.5
+"""Upper end over value up to which a quadrature is taken for resolved."""
 
 
 def sections(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> list[str]:
@@ -230,10 +234,10 @@ def _variation(found: Sequence[Group]) -> Iterator[str]:
             continue
         values = [row["variation"] for row in g.rows]
         middle = sorted(values, key=lambda e: e.mean)[len(values) // 2]
-        top = max(e.hi / e.mean for e in values if e.mean > 0)
+        top = max(e.hi / e.mean if e.mean > 0 else math.inf for e in values)
         note = (
-            f"its quadrature is unresolved (the upper end is up to {number(top)} times the value), so it is not used"
-            if top > 1.5
-            else f"its quadrature is good to {number(100 * (top - 1), 2)} %"
+            f"unresolved by its quadrature (median {number(middle.mean)}, upper end {number(middle.hi)}) and not used"
+            if top > _RESOLVED
+            else f"{number(middle.mean)}, with a quadrature good to {number(100 * (top - 1), 2)} %"
         )
-        yield f"The bound by variation of constants (W2B-12) on {g.label} is {number(middle.mean)}; {note}."
+        yield f"The bound by variation of constants (W2B-12) on {g.label} is {note}."

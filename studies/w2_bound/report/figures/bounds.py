@@ -13,7 +13,7 @@ from gflow import plot
 from gflow.estimate import Estimate
 from studies.w2_bound.report.figures.drawn import Drawn, short, sizes
 from studies.w2_bound.report.numbers import MANY, factor, listed, pooled_w2
-from studies.w2_bound.report.rows import Group, of_kind, sweep
+from studies.w2_bound.report.rows import Group, of_kind, sweep, term_name
 
 _GEOMETRIES = {"error": "Modes of width 0.1", "kwon": "Modes of width 0.0125 (Kwon et al. 2022)"}
 _SWEEPS = {
@@ -32,9 +32,7 @@ def ladder(found: Sequence[Group]) -> Drawn | None:
 
     def make() -> Figure:
         columns = len(shown)
-        figure, axes = plot.panels(
-            2, columns, height=5.2, sharex="col", height_ratios=(1.7, 1), width=plot.WIDTH if columns > 1 else 4.6
-        )
+        figure, axes = plot.panels(2, columns, height=5.2, sharex="col", height_ratios=(1.7, 1))
         for k, (name, groups) in enumerate(shown.items()):
             _bounds(axes[k], groups)
             axes[k].set_title(_GEOMETRIES[name])
@@ -124,13 +122,9 @@ def budget(found: Sequence[Group]) -> Drawn | None:
     groups = [g for chosen in shown.values() for g in chosen]
     largest = [max(g.terms, key=lambda name: g.terms[name].mean) for g in groups]
     tally = sorted({name: largest.count(name) for name in largest}.items(), key=lambda item: -item[1])
-    words = listed([f"{name.replace('_', ' ')} in {n}" for name, n in tally])
+    words = listed([f"{term_name(name)} in {n}" for name, n in tally])
     quotients = [math.log10(g.total.mean / g.measured.mean) for g in groups if g.measured.mean > 0]
-    close = (
-        f"; the sums are {factor(min(quotients))} to {factor(max(quotients))} times what is measured"
-        if quotients
-        else ""
-    )
+    close = f"; sum over measured: {_range(quotients)}" if quotients else ""
     return Drawn(
         make,
         f"The error budget (W2B-16) beside the measured $W_2$: the largest term is {words} of {len(groups)} "
@@ -235,6 +229,10 @@ def _ratio_range(groups: Sequence[Group], name: str) -> str:
     logs = [r.mean for g in groups if name in g.rungs and (r := g.log_ratio(name)) is not None]
     if not logs:
         return "unknown"
+    return _range(logs)
+
+
+def _range(logs: Sequence[float]) -> str:
     low, high = factor(min(logs)), factor(max(logs))
     return low if low == high else f"{low} to {high}"
 

@@ -31,10 +31,11 @@ def samples(found: Sequence[Group], arrays: Arrays) -> Drawn | None:
     clouds = [_in_the_plane(arrays[group.rows[0]["arrays"]]) for group in chosen]
 
     def make() -> Figure:
-        columns = len(chosen)
-        width = plot.WIDTH if columns > 2 else 3.0 * columns
-        figure, axes = plot.panels(1, columns, width=width, height=(width - 0.5) / columns + 0.55)
-        for at, group, pair in zip(axes, chosen, clouds, strict=True):
+        columns = max(3, len(chosen))
+        figure, axes = plot.panels(1, columns, height=(plot.WIDTH - 0.5) / columns + 0.55)
+        for spare in axes[len(chosen) :]:
+            spare.remove()
+        for at, group, pair in zip(axes, chosen, clouds, strict=False):
             centre, half_width = _frame(group, pair)
             colours = {"reference": "data", "sampler": "samples"}
             plot.particles(at, pair, colours=colours, centre=centre, half_width=half_width)

@@ -27,7 +27,7 @@ def network(found: Sequence[Group]) -> Drawn | None:
     matched = [g for g in groups if all("dsm" in row for row in g.rows)]
 
     def make() -> Figure:
-        figure, axes = plot.panels(1, 3 if matched else 1, height=2.9, width=plot.WIDTH if matched else 4.0)
+        figure, axes = plot.panels(1, 3 if matched else 1, height=2.9)
         _by_weight(axes[0], groups)
         if matched:
             _losses(axes[1], matched)

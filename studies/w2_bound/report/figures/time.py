@@ -61,7 +61,7 @@ def where(found: Sequence[Group], arrays: Arrays) -> Drawn | None:
 
     def make() -> Figure:
         columns = len(profiles)
-        figure, axes = plot.panels(2, columns, height=4.3, sharex="col", width=plot.WIDTH if columns > 1 else 4.6)
+        figure, axes = plot.panels(2, columns, height=4.3, sharex="col")
         for k, along in enumerate(profiles):
             top, low = axes[k], axes[columns + k]
             top.set_title(short(along.group))
