@@ -200,7 +200,7 @@ def test_squares_are_pooled_and_medians_carry_the_coverage_of_their_interval():
 def test_numbers_read_as_a_person_would_write_them():
     assert [factor(x) for x in (0.0, 2.5, 8.42, 421.9)] == ["1", "316", "10^8.4", "10^422"]
     assert [number(x) for x in (0.28312, 1234.5, 1.2e-9, -0.5, 0.0)] == ["0.283", "1234", "1.2e−9", "−0.5", "0"]
-    assert interval(Estimate(0.5, -0.1, 1.1, 3, 0.95)) == "0.5 [0, 1.1]"
+    assert interval(Estimate(0.5, -0.1, 1.1, 3, 0.95)) == "0.5\u00a0[0,\u00a01.1]"
     assert interval(exact(0.5)) == "0.5"
 
 

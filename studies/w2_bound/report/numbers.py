@@ -68,7 +68,7 @@ def interval(estimate: Estimate, digits: int = 3) -> str:
     if not _has_interval(estimate):
         return text
     # Distances and their bounds are not negative, whatever a Student interval of few seeds says.
-    return f"{text} [{number(max(estimate.lo, 0.0), digits)}, {number(estimate.hi, digits)}]"
+    return _bracketed(text, number(max(estimate.lo, 0.0), digits), number(estimate.hi, digits))
 
 
 def factor(log10: float) -> str:
@@ -88,7 +88,7 @@ def factors(log_ratio: Estimate | None) -> str:
     text = factor(log_ratio.mean)
     if log_ratio.n < MANY or not math.isfinite(log_ratio.lo):
         return text
-    return f"{text} [{factor(log_ratio.lo)}, {factor(log_ratio.hi)}]"
+    return _bracketed(text, factor(log_ratio.lo), factor(log_ratio.hi))
 
 
 def listed(items: Sequence[str]) -> str:
@@ -99,6 +99,11 @@ def listed(items: Sequence[str]) -> str:
 def count(n: int, noun: str) -> str:
     """``1 seed``, ``3 seeds``."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def _bracketed(text: str, low: str, high: str) -> str:
+    """A value and its interval, which no line break may part."""
+    return f"{text} [{low}, {high}]".replace(" ", "\u00a0")
 
 
 def _has_interval(estimate: Estimate) -> bool:

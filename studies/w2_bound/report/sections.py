@@ -10,7 +10,7 @@ from gflow.study import Claim
 from studies.w2_bound.report import tables
 from studies.w2_bound.report.claims import left_out
 from studies.w2_bound.report.figures.clouds import nearest
-from studies.w2_bound.report.figures.drawn import Drawn, placed
+from studies.w2_bound.report.figures.drawn import Drawn, placed, sizes
 from studies.w2_bound.report.numbers import MANY, count, factor, interval, listed, log10_of, median, number
 from studies.w2_bound.report.rows import NETWORKS, Group, of_kind, sweep, weight
 
@@ -51,16 +51,23 @@ The budget (W2B-16): *truncation* is stopping early, *initial* starting from the
 discretization are upper bounds carried to the end of sampling (`pathwise`), so the sum bounds the exact W2 between the
 sampler's cloud and its target: fresh data (p_0), or the reference's own cloud (p_stop). The floor is W2 between two
 independent samples of the reference law: a measured W2 near it says only that n points cannot tell the laws apart.
-{_repeats(found)} {_steps(found)}
+{_target(found)}{_repeats(found)} {_steps(found)}
 
 {terms}
 {placed(drawn, "budget", "samples")}"""
 
 
+def _target(found: Sequence[Group]) -> str:
+    targets = {g.target for g in found}
+    return f"Here the target is {targets.pop()} throughout. " if len(targets) == 1 else ""
+
+
 def _repeats(found: Sequence[Group]) -> str:
+    """n, seeds, and what the brackets are."""
+    size = sizes([g for g in found if g.case.kind != "tight"]).partition(";")[0]
     if max(g.seeds for g in found) == 1:
-        return "One seed: no interval between repeats is there."
-    return "Brackets: 95 % intervals between the seeds; W2 is pooled as squares, with the root last."
+        return f"One repeat ({size}): no interval between repeats is there."
+    return f"Brackets: 95 % intervals between the seeds ({size}); W2 is pooled as squares, with the root last."
 
 
 def _steps(found: Sequence[Group]) -> str:

@@ -69,26 +69,24 @@ def slack(found: Sequence[Group]) -> str:
 
 
 def budget(found: Sequence[Group]) -> str:
-    """The terms of the budget beside what they bound."""
+    """The terms of the budget beside what they bound; the target has a column where it is not the same for all."""
     names = ("truncation", "initial", "model", "discretization", "monte_carlo")
+    chosen = [g for g in found if g.case.kind != "tight"]
+    mixed = len({g.target for g in chosen}) > 1
     rows = [
         (
             g.label,
-            g.sampler,
-            g.n,
-            g.seeds,
+            g.sampler.removesuffix(" steps"),
             *(number(g.terms[name].mean) if name in g.terms else "" for name in names),
             interval(g.total),
             interval(g.measured),
             number(g.floor.mean),
-            g.target,
+            *([g.target] if mixed else []),
         )
-        for g in found
-        if g.case.kind != "tight"
+        for g in chosen
     ]
-    terms = (term_name(n) for n in names)
-    header = ("case", "sampler", "n", "seeds", *terms, "sum", "measured W2", "floor", "target")
-    return table(header, rows) if rows else ""
+    header = ("case", "sampler, steps", *(term_name(n) for n in names), "sum", "measured W2", "floor")
+    return table((*header, "target") if mixed else header, rows) if rows else ""
 
 
 def calibration(found: Sequence[Group]) -> str:

@@ -15,7 +15,7 @@ from studies.w2_bound.report.figures.drawn import Drawn, short, sizes
 from studies.w2_bound.report.numbers import MANY, factor, listed, pooled_w2
 from studies.w2_bound.report.rows import Group, of_kind, sweep, term_name
 
-_GEOMETRIES = {"error": "Modes of width 0.1", "kwon": "Modes of width 0.0125 (Kwon et al. 2022)"}
+_GEOMETRIES = {"error": "Modes of width 0.1", "kwon": "Width 0.0125 (Kwon et al. 2022)"}
 _SWEEPS = {
     "start": ("Noise at the start", r"final $\beta$"),
     "stop": ("Early stopping", "stopping time $t$"),
