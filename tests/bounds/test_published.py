@@ -28,7 +28,7 @@ from tests.bounds.fields import F64, Affine, largest_rate, moved_gaussian, sigma
 from tests.strategies import floats, gaussians, paths, spd, tensors
 
 few = settings(max_examples=15)
-fewer = settings(max_examples=8)
+fewer = settings(max_examples=5)
 CHECKED = {"beta": 1.0, "T": 3.0, "variance": 1.0, "model_variance": 0.5}
 """Parameters behind the reference values of W2B-4 and W2B-5 (one dimension)."""
 
@@ -192,7 +192,7 @@ def diffusion(m, model_m, s, model_s, beta, T, rho, d=2):
         return alpha * p.mu + math.sqrt(d * (alpha**2 * p.values[0] + sigma**2)) * arms
 
     osl = ReverseDrift(path, NoisedScore(q, path), rho).sampling_osl
-    return global_bound(f, g, samples, lambda s: osl(T - s), Panels.graded(0.0, T, 12, last=T / 40))
+    return global_bound(f, g, samples, lambda s: osl(T - s), Panels.graded(0.0, T, 9, last=T / 20))
 
 
 def sampled_moments(m, model_m, s, model_s, beta, T, rho):
