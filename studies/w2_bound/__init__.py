@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gflow.study import Study
-from studies.w2_bound.config import Case, Config, cases, validate
+from studies.w2_bound.config import Case, Config, cases, cost, cost_of_training, validate
 
 if TYPE_CHECKING:
     from gflow.study import Context, Record, Report
@@ -95,5 +95,7 @@ STUDY: Study[Config, Case] = Study(
     prepare=prepare,
     validate=validate,
     inputs=inputs,
+    estimate=cost,
+    estimate_prepare=cost_of_training,
     cost="default: under 4 minutes on 2 cores; paper: hours",
 )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Generator, Tensor
 
 from gflow.bounds import variation_bound
 from gflow.learn import sigma_squared
@@ -20,7 +21,7 @@ from studies.w2_bound.user import read_data, read_start, score_named
 if TYPE_CHECKING:
     from gflow.study import Context
 
-_DOMAIN_POINTS = 64
+_DOMAIN_POINTS = 32
 
 
 def prepare(config: Config, context: Context, kind: str) -> dict[str, Any]:
@@ -64,7 +65,9 @@ def run_score(config: Config, case: Case, context: Context) -> dict[str, Any]:
     start = read_start(config.start, 2 * config.n, like, context.generator_for("start"))
     x0 = float(path.sigma(problem.start_time)) * start if config.start.startswith("normal:") else start
     x0, y0 = x0[: len(x0) // 2], x0[len(x0) // 2 : 2 * (len(x0) // 2)]
-    result = sample_run(problem, case, x0, y0, None, context, osl=sampled_constant(problem, x0[:_DOMAIN_POINTS]))
+    result = sample_run(
+        problem, case, x0, y0, None, context, osl=sampled_constant(problem, lambda _: x0[:_DOMAIN_POINTS])
+    )
     floor = floor_of(result.reference, len(x0) // 2, config, context, "score")
     return row(case, result, floor, context)
 
@@ -86,7 +89,8 @@ def _compare(
     y0 = problem.prior(n, x0, context.generator_for("prior", key=case.kind))
     order = torch.randperm(len(held_out), generator=context.generator_for("fresh", key=case.kind, device="cpu"))
     fresh = problem.fresh(held_out[order[:n].to(held_out.device)], context.generator_for("fresh noise", key=case.kind))
-    osl = sampled_constant(problem, x0[:_DOMAIN_POINTS]) if case.sampler == "ode" else None
+    domain = noised_with_midpoints(problem, train_half, context.generator_for("domain"))
+    osl = sampled_constant(problem, domain) if case.sampler == "ode" else None
     result = sample_run(problem, case, x0, y0, fresh, context, osl=osl)
     floor = floor_of(train_half.at(problem.path, problem.stop_time).sample, n, config, context, case.kind)
     extra: dict[str, Any] = {
@@ -99,7 +103,21 @@ def _compare(
     if case.sampler == "ode":
         f, g = problem.fields(0.0)
         extra["variation"] = variation_bound(f, g, x0, None, 0.0, problem.span, nodes=config.variation_nodes, tol=1e-4)
-    return row(case, result, floor, context, **extra)
+    return row(case, result, floor, context, clouds={"held_out": fresh.noised}, **extra)
+
+
+def noised_with_midpoints(
+    problem: Diffusion, law: Empirical, generator: Generator
+) -> Callable[[float], Float[Tensor, "m d"]]:
+    """Points of a convex domain at path time t: noised data, and the midpoints of pairs of them."""
+    clean = law.sample(_DOMAIN_POINTS, generator)
+    z = torch.randn(clean.shape, generator=generator, dtype=clean.dtype, device=generator.device).to(clean.device)
+
+    def points(t: float) -> Float[Tensor, "m d"]:
+        x = float(problem.path.alpha(t)) * clean + float(problem.path.sigma(t)) * z
+        return torch.cat((x, (x + x.roll(1, 0)) / 2))
+
+    return points
 
 
 def nearest(

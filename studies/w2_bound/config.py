@@ -113,6 +113,25 @@ def validate(config: Config) -> None:
     check(config)
 
 
+def cost(config: Config, case: Case) -> tuple[float, float]:
+    """Seconds on one core and bytes of one repeat, from timings at the default sizes (2 GHz, one thread)."""
+    cloud = case.kind in ("digits", "data", "score")
+    size = config.n_cloud / 48 if cloud else config.n / 300
+    if case.sampler == "sde":
+        seconds = (0.1 if cloud else 0.012) * case.steps * size
+    else:
+        seconds = {"tight": 0.6, "mixture": 1.3, "field": 1.3, "network": 4.5}.get(case.kind, 13.0) * size
+    points = config.n_cloud if cloud else config.n
+    return 0.2 + seconds, 4e8 + 3e5 * points
+
+
+def cost_of_training(config: Config) -> tuple[float, float]:
+    """Seconds and bytes of the networks' training, where a selected case needs one."""
+    kinds = {case.kind for case in cases(config)}
+    networks = 3 * ("network" in kinds) + ("digits" in kinds) + ("data" in kinds)
+    return 0.0033 * networks * config.train_steps * max(1.0, config.width / 48), 6e8
+
+
 _SAMPLERS: tuple[tuple[Sampler, Method], ...] = (("ode", "heun"), ("sde", "euler_maruyama"))
 
 

@@ -87,7 +87,15 @@ def brownian(problem: Diffusion, case: Case, x0: Float[Tensor, "n d"], context: 
     return BrownianPath(0.0, problem.span, tuple(x0.shape), levels=levels, seed=seed, dtype=x0.dtype, device=x0.device)
 
 
-def row(case: Case, run: SamplerRun, floor: Estimate, context: Context, **extra: Any) -> dict[str, Any]:
+def row(
+    case: Case,
+    run: SamplerRun,
+    floor: Estimate,
+    context: Context,
+    *,
+    clouds: dict[str, Tensor] | None = None,
+    **extra: Any,
+) -> dict[str, Any]:
     """What a repeat of a case stores; ``w2`` is certified for the clouds of its ladder."""
     climbed = run.model_ladder
     w2 = ExactW2()(climbed.x, climbed.y).sqrt()
@@ -101,7 +109,7 @@ def row(case: Case, run: SamplerRun, floor: Estimate, context: Context, **extra:
         "kinds": {name: climbed.kind(name) for name in climbed.bounds},
         "slack": slack_values(slack_ledger(climbed, w2)),
         "budget": budget_values(run.budget),
-        "arrays": save(context, run),
+        "arrays": save(context, run, clouds or {}),
         **extra,
     }
 
@@ -127,7 +135,7 @@ def budget_values(budget: ErrorBudget) -> dict[str, Any]:
     }
 
 
-def save(context: Context, run: SamplerRun, most: int = 400) -> str:
+def save(context: Context, run: SamplerRun, clouds: dict[str, Tensor], most: int = 400) -> str:
     """Arrays behind the figures: the profile along sampling time, and points of both clouds."""
     profile = run.model_ladder.profile
     return context.save_arrays(
@@ -139,6 +147,7 @@ def save(context: Context, run: SamplerRun, most: int = 400) -> str:
         arriving=torch.tensor(profile.arriving),
         reference=run.reference[:most].float(),
         sampled=run.sampled[:most].float(),
+        **{name: cloud[:most].float() for name, cloud in clouds.items()},
     )
 
 

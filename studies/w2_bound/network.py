@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -86,7 +87,7 @@ def blank(path: Path, data: Float[Tensor, "n d"], width: int, context: Context) 
 
 
 def prepare_mixture(config: Config, context: Context) -> dict[str, Any]:
-    """The three networks of the mixture: the third is weighted by g^2 I/e of the first (W2B-8)."""
+    """The three networks of the mixture: the third is weighted by g^2 I/e of the second (W2B-8)."""
     path, case = VP(0.1, 20.0), Case("", "network")
     like = torch.zeros(2, dtype=context.dtype, device=context.device)
     law = four_modes(case.geometry, 0.0, like=like)
@@ -95,7 +96,7 @@ def prepare_mixture(config: Config, context: Context) -> dict[str, Any]:
     trained: dict[str, Any] = {}
     for name in WEIGHTS:
         if name not in weights:
-            weights[name] = best_weight(path, law, trained["uniform"]["network"], case.stop, context)
+            weights[name] = best_weight(path, law, trained["sigma2"]["network"], case.stop, context)
         context.progress(f"training the score network of the mixture, weight {name}")
         network, loss = train(path, data, config, weights[name], case.stop, context, width=config.width)
         trained[name] = {"network": network, "loss": loss}
@@ -129,7 +130,7 @@ def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
     score = load(path, stored["data"].to(like), config.width, stored["states"][case.variant], context)
     problem = Diffusion(path, NoisedScore(law, path), score, case.stop)
     x0, y0, fresh = clouds(problem, law, config, case, context)
-    result = sample_run(problem, case, x0, y0, fresh, context, osl=sampled_constant(problem, square(like)))
+    result = sample_run(problem, case, x0, y0, fresh, context, osl=sampled_constant(problem, lambda _: square(like)))
     floor = floor_of(law.at(path, problem.stop_time).sample, config.n, config, context, f"{case.geometry}/{case.stop}")
     return row(
         case, result, floor, context, held_out=stored["losses"][case.variant], dsm=matching(problem, law, context)
@@ -143,12 +144,12 @@ def load(path: Path, data: Tensor, width: int, state: dict[str, Tensor], context
     return network.to(device=context.device, dtype=context.dtype).requires_grad_(False)
 
 
-def sampled_constant(problem: Diffusion, domain: Float[Tensor, "m d"]) -> OneSidedConstant:
-    """Largest logarithmic norm of the model's field over the points of a domain: a lower estimate."""
+def sampled_constant(problem: Diffusion, domain: Callable[[float], Float[Tensor, "m d"]]) -> OneSidedConstant:
+    """Largest logarithmic norm of the model's field over points of a domain at path time t: a lower estimate."""
     field = problem.fields(0.0)[1]
 
     def constant(s: float) -> Estimate:
-        return JacobianOsl()(field, s, domain, direction=1)
+        return JacobianOsl()(field, s, domain(problem.time(s)), direction=1)
 
     return constant
 

@@ -103,7 +103,7 @@ class Group:
 
     def log_ratio(self, name: str, below: str = "") -> Estimate | None:
         """Median of log10(bound/W2), or of log10(bound/another bound); None where W2 is 0 in every repeat."""
-        pairs = [(row["ladder"][name], row["ladder"][below] if below else row["w2"]) for row in self.rows]
+        pairs = [(_bound(row, name), _bound(row, below) if below else row["w2"]) for row in self.rows]
         logs = [log10_of(top) - log10_of(low) for top, low in pairs if log10_of(low) > -math.inf]
         return median(logs) if logs else None
 
@@ -118,6 +118,12 @@ class Group:
                 return None
             shares.append(entry.mean / row["w2"].mean)
         return math.inf if math.inf in shares else median(shares).mean
+
+
+def _bound(row: Mapping[str, Any], name: str) -> Estimate:
+    """A rung, or the variation-of-constants bound with its quadrature error."""
+    bound: Estimate = row["ladder"][name] if name in row["ladder"] else Estimate.exact(row[name].hi, bias="up")
+    return bound
 
 
 def groups(config: Config, rows: Iterable[Record]) -> list[Group]:
