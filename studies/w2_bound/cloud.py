@@ -21,7 +21,7 @@ from studies.w2_bound.user import read_data, read_start, score_named
 if TYPE_CHECKING:
     from gflow.study import Context
 
-_DOMAIN_POINTS = 32
+_DOMAIN_POINTS = 64
 
 
 def prepare(config: Config, context: Context, kind: str) -> dict[str, Any]:
