@@ -96,7 +96,7 @@ def _networks(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> str:
             "The weight $g^2 I/e$, the best for a fixed error profile (W2B-8), is indeed the best here."
             if rank == 0
             else f"The weight $g^2 I/e$, the best for a fixed error profile (W2B-8), is number {rank + 1} of "
-            f"{len(ranked)}: its profile is that of the network trained with weight 1, and training changes it."
+            f"{len(ranked)}: its profile is that of the network trained with weight σ², and training changes it."
         )
     return f"""## Score networks and the weight of the loss
 
