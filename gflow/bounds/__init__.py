@@ -1,9 +1,9 @@
 """W2 bounds and error budgets: one function per proposition (docs/theory). Fields in sampling time only."""
 
 from gflow.bounds.budget import ErrorBudget, FreshData, SamplerRun, ode_budget, sde_budget
+from gflow.bounds.climbing import Account, Ladder, Profile
 from gflow.bounds.continuous import ladder
 from gflow.bounds.discrete import discrete_ladder
-from gflow.bounds.ladder import Account, Ladder, Profile
 from gflow.bounds.published import (
     cauchy_schwarz_bound,
     global_bound,

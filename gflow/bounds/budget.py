@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gflow.bounds.climbing import Ladder, OneSidedConstant, check_cloud, default_tolerance, ordered_pairs
 from gflow.bounds.continuous import climb, ladder
 from gflow.bounds.discrete import StepConstant, discrete_ladder
-from gflow.bounds.ladder import Ladder, OneSidedConstant, check_cloud, default_tolerance, ordered_pairs
 from gflow.bounds.rungs import log, log_sum, rms
 from gflow.estimate import Estimate
 from gflow.ode import (

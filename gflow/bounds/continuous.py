@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gflow.bounds.ladder import (
+from gflow.bounds.climbing import (
     PROPAGATOR_UP_TO,
     Account,
     Ladder,

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from gflow.bounds.ladder import OneSidedConstant, model_error
+from gflow.bounds.climbing import OneSidedConstant, model_error
 from gflow.bounds.quadrature import Array, Panels
 from gflow.bounds.rungs import log, log_sum, rms
 from gflow.estimate import Bias, Estimate

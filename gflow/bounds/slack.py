@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from gflow.bounds.ladder import Ladder
+from gflow.bounds.climbing import Ladder
 from gflow.estimate import Estimate
 
 

@@ -11,7 +11,7 @@ from scipy import integrate
 from torch import Tensor
 from torch.func import jvp
 
-from gflow.bounds.ladder import model_error, ordered_pairs
+from gflow.bounds.climbing import model_error, ordered_pairs
 from gflow.bounds.rungs import rms
 from gflow.estimate import Estimate
 from gflow.ode import DOPRI5, ExplicitRK, PIController, solve_ivp

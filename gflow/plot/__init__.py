@@ -11,7 +11,7 @@ from gflow.plot.budget import budget_bars
 from gflow.plot.clouds import image_grid, particles
 from gflow.plot.ladder import RUNGS, bound_ladder, bound_ratios
 from gflow.plot.profile import along_time, density
-from gflow.plot.theme import COLOURS, PAGES, PALETTES, WIDTH, Theme, theme
+from gflow.plot.themes import COLOURS, PAGES, PALETTES, WIDTH, Theme, theme
 
 __all__ = [
     "COLOURS",

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from gflow.estimate import Estimate
-from gflow.plot.theme import COLOURS, PAGES, WIDTH
+from gflow.plot.themes import COLOURS, PAGES, WIDTH
 
 
 def panels(

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from gflow.estimate import Estimate
 from gflow.plot.axes import ink, intervals, muted
-from gflow.plot.theme import COLOURS
+from gflow.plot.themes import COLOURS
 
 
 def budget_bars(

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from numpy.typing import NDArray
 
-from gflow.plot.theme import COLOURS
+from gflow.plot.themes import COLOURS
 
 MOST_POINTS = 2000
 """Points of a cloud that are drawn; the first ones."""

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 
 from gflow.estimate import Estimate
 from gflow.plot.axes import ink, intervals, muted, series
-from gflow.plot.theme import COLOURS
+from gflow.plot.themes import COLOURS
 
 RUNGS = ("synchronous", "propagator", "pathwise", "local", "global")
 """Rungs of the ladder, sharpest first: the order of legends."""

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from gflow.estimate import Estimate
-from gflow.plot.theme import COLOURS
+from gflow.plot.themes import COLOURS
 
 
 def density(

@@ -29,7 +29,7 @@ class Config:
     """Steps of the SDE samplers, powers of two."""
     stops: tuple[float, ...] = (0.01, 0.1)
     """Early-stopping times, beside the base's 0.001."""
-    noise: tuple[float, ...] = (2.0,)
+    noise: tuple[float, ...] = (2.0, 5.0)
     """Final beta of the schedule, beside the base's 20: less noise is more initial mismatch."""
     train_steps: int = 2500
     """Training steps of each score network."""

@@ -17,8 +17,8 @@ from gflow.bounds import (
     sde_budget,
     slack_ledger,
 )
+from gflow.bounds.climbing import OneSidedConstant
 from gflow.bounds.discrete import StepConstant
-from gflow.bounds.ladder import OneSidedConstant
 from gflow.estimate import Estimate
 from gflow.ode import EULER, HEUN, RK4, BrownianPath, ConstantStep, ExplicitRK
 from gflow.transport import ExactW2, sampling_floor

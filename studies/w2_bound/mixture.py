@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gflow.bounds import Panels, cauchy_schwarz_bound, sharper_sde_bound, sign_term, truncation_bound
+from gflow.bounds.climbing import Ladder
 from gflow.bounds.discrete import StepConstant
-from gflow.bounds.ladder import Ladder
 from gflow.estimate import Estimate
 from gflow.ode import ConstantStep, EulerMaruyama, solve_ivp
 from gflow.problems import VP, GaussianMixture, NoisedScore

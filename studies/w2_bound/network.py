@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gflow.bounds.ladder import OneSidedConstant
+from gflow.bounds.climbing import OneSidedConstant
 from gflow.estimate import Estimate
 from gflow.learn import (
     MLP,
