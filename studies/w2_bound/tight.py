@@ -50,16 +50,17 @@ def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
         osl=lambda s_: drift.sampling_osl(problem.time(s_)),
     )
     floor = floor_of(data.at(path, problem.stop_time).sample, config.n, config, context, case.name)
-    law = _laws(problem, data, model, rho)
-    return row(case, result, floor, context, law=law)
+    laws = [Gaussian(law.mean().double().cpu(), law.covariance().double().cpu()) for law in (data, model)]
+    return row(case, result, floor, context, law=_laws(path, case.stop, laws[0], laws[1], rho))
 
 
 def _uniform(generator: Generator) -> float:
     return float(torch.rand((), generator=generator, dtype=torch.float64, device=generator.device))
 
 
-def _laws(problem: Diffusion, data: Gaussian, model: Gaussian, rho: float) -> dict[str, float]:
-    """Bound and W2 of the laws themselves: exact moments, no particles."""
+def _laws(path: VP, stop: float, data: Gaussian, model: Gaussian, rho: float) -> dict[str, float]:
+    """Bound and W2 of the laws themselves: exact moments, no particles; in float64 whatever the row's dtype."""
+    problem = Diffusion(path, NoisedScore(data, path), NoisedScore(model, path), stop)
     panels = Panels.uniform(0.0, problem.span, 16)
     nodes = [float(s) for s in panels.nodes]
     drift = problem.drift(problem.model, rho)
