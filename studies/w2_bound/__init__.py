@@ -62,17 +62,17 @@ STUDY: Study[Config, Case] = Study(
     version=1,
     presets={
         "smoke": Config(
-            n=64,
-            n_cloud=16,
+            n=48,
+            n_cloud=8,
             eps=(0.05,),
             steps=(20,),
             sde_steps=(32,),
             stops=(0.03,),
             noise=(5.0,),
-            train_steps=150,
-            width=32,
+            train_steps=100,
+            width=16,
             floor_repeats=2,
-            variation_nodes=9,
+            variation_nodes=5,
         ),
         "default": Config(),
         "paper": Config(
