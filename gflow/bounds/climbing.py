@@ -156,6 +156,12 @@ def check_cloud(name: str, cloud: Tensor) -> None:
         raise ValueError(f"{name}: expected finite numbers, got NaN or infinity in {bad} of {len(cloud)} rows")
 
 
+def row_chunks(x: Float[Tensor, "n d"]) -> list[slice]:
+    """Rows whose Jacobians are held at once: all where transitions are kept, else about 64 MB of float64."""
+    rows = len(x) if x.shape[1] <= PROPAGATOR_UP_TO else max(1, 2**23 // x.shape[1] ** 2)
+    return [slice(k, k + rows) for k in range(0, len(x), rows)]
+
+
 def default_tolerance(x: Float[Tensor, "n d"]) -> float:
     """Tolerance of the exact flows: 1e-9 for d <= 8, 1e-5 above, and what the dtype resolves."""
     return max(1e-9 if x.shape[1] <= PROPAGATOR_UP_TO else 1e-5, 8 * torch.finfo(x.dtype).eps)

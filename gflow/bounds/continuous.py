@@ -22,6 +22,7 @@ from gflow.bounds.climbing import (
     assemble,
     default_tolerance,
     ordered_pairs,
+    row_chunks,
 )
 from gflow.bounds.matrix import expm, spectral_norm
 from gflow.bounds.rungs import Step, contributions, growth_rates, log, log_sum, rms
@@ -84,7 +85,7 @@ def ladder(
         osl: one-sided Lipschitz constant of g at s, for the published rung; None leaves it out.
         tol: relative and absolute tolerance of the solve; 1e-9 for d <= 8, 1e-5 above
             (larger where the dtype resolves less).
-        nodes: Gauss nodes on each segment; pairs whose secant residual exceeds 5 % get 64.
+        nodes: Gauss nodes on each segment; pairs whose secant residual exceeds 5 % get 8, then 64.
         paired: row i of ``y0`` belongs to row i of ``x0``.
 
     Raises:
@@ -181,11 +182,7 @@ def _node(
     e, delta = x - y, velocity - gx
     small = x.shape[1] <= PROPAGATOR_UP_TO
     # Above 8 dimensions only logarithmic norms are kept, so rows go in chunks of bounded memory.
-    rows = len(x) if small else max(1, 2**23 // x.shape[1] ** 2)
-    parts = [
-        mean_jacobian(g, s, *(q[k : k + rows] for q in (x, y)), nodes=nodes, vx=gx[k : k + rows], vy=gy[k : k + rows])
-        for k in range(0, len(x), rows)
-    ]
+    parts = [mean_jacobian(g, s, x[k], y[k], nodes=nodes, vx=gx[k], vy=gy[k]) for k in row_chunks(x)]
     rates = Rates.at(e, delta, gx - gy, lambda: torch.bmm(jacobian(g, s, x), delta[:, :, None])[:, :, 0])
     constant = None if osl is None else osl(s)
     if constant is not None and not math.isfinite(constant.mean):
@@ -209,6 +206,7 @@ def _step(a: Node, m: Node, b: Node, h: float) -> Step:
     else:
         kicks, excess = _kicks(a, m, b, transition, half, h)
         source = simpson - excess
+    # What the error of the quadrature adds to or takes off the L2 norm, the scalar rungs take on too.
     correction = log(rms(source)) - log(rms(simpson)) if rms(simpson) > 0 else 0.0
     highest = [float(node.mu.max()) for node in (a, m, b)]
     errors = [rms(q) for q in length]

@@ -17,6 +17,7 @@ from gflow.bounds.climbing import (
     Rates,
     assemble,
     ordered_pairs,
+    row_chunks,
 )
 from gflow.bounds.matrix import spectral_norm
 from gflow.bounds.rungs import Step, contributions, growth_rates, log, rms
@@ -140,11 +141,8 @@ def _step(
     measured = math.log(moved / rates.distance) if rates.distance > 0 and moved > 0 else 0.0
     eye = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     small = x.shape[1] <= PROPAGATOR_UP_TO
-    rows = len(x) if small else max(1, 2**23 // x.shape[1] ** 2)
-    transitions = []
-    norms = []
-    for k in range(0, len(x), rows):
-        part = slice(k, k + rows)
+    transitions, norms = [], []
+    for part in row_chunks(x):
         phi = eye + h * mean_jacobian(g, s, x[part], y[part], nodes=nodes, vx=gx[part], vy=gy[part]).A
         norms.append(spectral_norm(phi))
         transitions.append(phi if small else phi[:0])

@@ -40,7 +40,7 @@ def make_plan(study: Study[Any, Any], config: Any, options: Options, argv: Seque
     seeds = seed_values(options.seeds)
     try:
         if study.validate is not None:
-            study.validate(config)
+            study.validate(config, options.dtype)
         everything = study.cases(config)
         inputs = dict(study.inputs(config)) if study.inputs else {}
     except (ValueError, OSError) as error:  # a reader's message names what it refuses

@@ -127,8 +127,8 @@ class Study(Generic[C, K]):
     prepare: Callable[[C, Context], Mapping[str, Any]] | None = None
     """Artifacts by name, built once a run and read by every task: state dicts, tensors and plain
     values, all that ``torch.load(weights_only=True)`` reads. ``context.selected`` tells the cases."""
-    validate: Callable[[C], None] | None = None
-    """Raises UsageError for a config that cannot run, before any work."""
+    validate: Callable[[C, str], None] | None = None
+    """``validate(config, dtype name)`` raises UsageError for a config that cannot run, before any work."""
     estimate: Callable[[C, K], tuple[float, float]] | None = None
     """Seconds and bytes that one repeat of a case will take, for ``--dry-run``."""
     estimate_prepare: Callable[[C], tuple[float, float]] | None = None

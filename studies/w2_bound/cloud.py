@@ -16,7 +16,7 @@ from studies.w2_bound.config import Case, Config
 from studies.w2_bound.measure import floor_of, row, sample_run
 from studies.w2_bound.network import load, sampled_constant, train
 from studies.w2_bound.problem import Diffusion, halves, named_path
-from studies.w2_bound.user import read_data, read_start, score_named
+from studies.w2_bound.user import named, read_data, read_start
 
 if TYPE_CHECKING:
     from gflow.study import Context
@@ -56,12 +56,12 @@ def run_score(config: Config, case: Case, context: Context) -> dict[str, Any]:
     """One repeat: the user's score against the exact score of a cloud, or against another score."""
     path = named_path(config.path)
     like = torch.zeros(1, dtype=context.dtype, device=context.device)
-    model = score_named(config.score, "--score")
+    model = named(config.score, "--score")
     if config.data:
         train_half, held_out = halves(_cloud(config, "data", context), context.generator_for("split"))
         problem = Diffusion(path, NoisedScore(train_half, path), model, case.stop)
         return _compare(problem, case, train_half, held_out, config, context)
-    problem = Diffusion(path, score_named(config.reference, "--reference"), model, case.stop)
+    problem = Diffusion(path, named(config.reference, "--reference"), model, case.stop)
     start = read_start(config.start, 2 * config.n, like, context.generator_for("start"))
     x0 = float(path.sigma(problem.start_time)) * start if config.start.startswith("normal:") else start
     x0, y0 = x0[: len(x0) // 2], x0[len(x0) // 2 : 2 * (len(x0) // 2)]

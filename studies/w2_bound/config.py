@@ -91,8 +91,10 @@ def cases(config: Config) -> tuple[Case, ...]:
     return (*_tight(), *_mixtures(config), *_digits())
 
 
-def validate(config: Config) -> None:
+def validate(config: Config, dtype: str) -> None:
     """Refuse what cannot run; readable files and importable names are checked by loading them."""
+    import torch
+
     from studies.w2_bound.user import check
 
     for name in ("n", "n_cloud", "train_steps", "width", "floor_repeats"):
@@ -110,7 +112,7 @@ def validate(config: Config) -> None:
         raise UsageError(f"--sde-steps: expected powers of two up to 65536, got {config.sde_steps}")
     if config.variation_nodes < 5 or config.variation_nodes % 4 != 1:
         raise UsageError(f"--variation-nodes: expected 5, 9, 13, ..., got {config.variation_nodes}")
-    check(config)
+    check(config, getattr(torch, dtype))
 
 
 def cost(config: Config, case: Case) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from gflow.fields import reverse
 from gflow.lipschitz import JacobianOsl
 from studies.w2_bound.config import Case, Config
 from studies.w2_bound.measure import floor_of, ode_run, row
-from studies.w2_bound.user import field_named, read_start
+from studies.w2_bound.user import named, read_start
 
 if TYPE_CHECKING:
     from gflow.study import Context
@@ -20,7 +20,7 @@ _DOMAIN_POINTS = 256
 
 def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
     """One repeat: --field against --reference from t0 to t1, from the same start."""
-    reference, model = field_named(config.reference, "--reference"), field_named(config.field, "--field")
+    reference, model = named(config.reference, "--reference"), named(config.field, "--field")
     backward = config.t1 < config.t0
     # Sampling time s >= 0 always: run backward by reversing at t0, forward by a shift (twice reversed).
     f, g = (reverse(v, config.t0) if backward else reverse(reverse(v, 0.0), -config.t0) for v in (reference, model))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
     from studies.w2_bound.config import Config
 
 
-def check(config: Config) -> None:
-    """Load everything that is named and try the fields on a few points.
+def check(config: Config, dtype: torch.dtype) -> None:
+    """Load everything that is named and try the fields on a few points of ``dtype``.
 
     Raises:
         UsageError: naming the flag, what was expected and what was given.
@@ -37,19 +36,19 @@ def check(config: Config) -> None:
             raise UsageError("--reference: --field needs a field to compare with, package.module:name; got none")
         if config.t0 == config.t1:
             raise UsageError(f"--t1: expected a time other than --t0, got {config.t1}")
-        start = _some(config)
+        start = _some(config).to(dtype)
         for flag, name in (("--field", config.field), ("--reference", config.reference)):
-            _try(field_named(name, flag), config.t0, start, flag)
+            _try(named(name, flag), config.t0, start, flag)
     if config.score:
         if not config.data and not config.reference:
             raise UsageError(
                 "--score: needs --data FILE, or --reference package.module:name, to compare with; got neither"
             )
-        start = read_data(config.data)[:4] if config.data else _some(config)
+        start = (read_data(config.data)[:4] if config.data else _some(config)).to(dtype)
         time = 0.5 if config.path != "ve" else 1.0
-        named = [("--score", config.score)] + ([("--reference", config.reference)] if not config.data else [])
-        for flag, name in named:
-            _try(score_named(name, flag), time, start, flag)
+        scores = [("--score", config.score)] + ([("--reference", config.reference)] if not config.data else [])
+        for flag, name in scores:
+            _try(named(name, flag), time, start, flag)
     elif config.reference and not config.field:
         raise UsageError("--reference: it goes with --field or --score; got neither")
 
@@ -88,17 +87,8 @@ def read_start(name: str, n: int, like: Tensor, generator: Generator) -> Float[T
     return z.to(like.device)
 
 
-def field_named(name: str, flag: str) -> VelocityField[Tensor]:
-    """The object ``package.module:name``, called as (t, y)."""
-    return _named(name, flag)
-
-
-def score_named(name: str, flag: str) -> VelocityField[Tensor]:
-    """The object ``package.module:name``, called as (t, x)."""
-    return _named(name, flag)
-
-
-def _named(name: str, flag: str) -> Callable[..., Any]:
+def named(name: str, flag: str) -> VelocityField[Tensor]:
+    """The field or score ``package.module:name``, called as (t, y)."""
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
         raise UsageError(f"{flag}: expected package.module:name, got {name!r}")
@@ -143,4 +133,4 @@ def _try(field: VelocityField[Tensor], t: float, points: Float[Tensor, "n d"], f
             )
         check_rows_independent(field, t, points)
     except Exception as error:  # the user's code may raise anything, and it belongs to this flag
-        raise UsageError(f"{flag}: {error}") from error
+        raise UsageError(f"{flag}: {error} (tried on points of {points.dtype}, as --dtype says)") from error

@@ -66,7 +66,7 @@ class Size:
         return f"mean/n={self.n}"
 
 
-def validate(config: Config) -> None:
+def validate(config: Config, _dtype: str) -> None:
     """Refuse sizes below 2."""
     if min(config.sizes, default=2) < 2:
         raise UsageError(f"--sizes: expected numbers above 1, got {min(config.sizes)}")
