@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import integrate
 from torch import Tensor
 
 from gflow.fields import ProbabilityFlow, ReverseDrift, reverse
@@ -20,12 +21,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*is deprecate
 
 def normal_1d(mean: float, std: float) -> Gaussian:
     return build(Gaussian, torch.tensor([mean], dtype=F64), torch.tensor([[std * std]], dtype=F64))
-
-
-def legendre(low: float, high: float, n: int = 40) -> tuple[Tensor, Tensor]:
-    nodes, weights = np.polynomial.legendre.leggauss(n)
-    half = 0.5 * (high - low)
-    return torch.from_numpy(low + half * (nodes + 1.0)), torch.from_numpy(half * weights)
 
 
 @given(floats(-2.0, 2.0), floats(0.3, 2.0), paths(), floats(0.1, 0.9), tensors((4,), -1.0, 1.0))
@@ -87,8 +82,8 @@ def test_orc_10_euler_on_the_probability_flow_of_a_gaussian(n: int, w2: float) -
 def test_orc_11_the_weight_of_the_ode_is_a_ratio_of_deviations(std: float, beta: float, T: float, share: float) -> None:
     path = VP(beta, beta, T)
     field = ProbabilityFlow(path, NoisedScore(normal_1d(0.0, std), path))
-    t, w = legendre(0.0, share * T)
-    integral = sum(float(wi) * field.sampling_osl(float(ti)).mean for ti, wi in zip(t, w, strict=True))
+    # Adaptive: for narrow data the integrand has a pole at t = log(1 - std^2)/beta, just outside the interval.
+    integral, _ = integrate.quad(lambda t: field.sampling_osl(t).mean, 0.0, share * T, epsabs=1e-12, epsrel=1e-12)
     v = 1.0 + (std**2 - 1.0) * math.exp(-beta * share * T)
     assert math.exp(integral) == pytest.approx(std / math.sqrt(v), rel=1e-9)
 
