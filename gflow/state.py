@@ -115,6 +115,13 @@ class Layout:
             found.append(f"{leaf.name}: {int(rows.sum())} of {len(rows)} rows, first row {first}")
         return "; ".join(found)
 
+    def where_largest(self, flat: Tensor) -> str:
+        """Which row of which tensor of ``flat`` holds the largest number in size, in words."""
+        at = int(flat.abs().argmax())
+        leaf = next(leaf for leaf in self.leaves if leaf.start <= at < leaf.stop)
+        row = (at - leaf.start) * leaf.shape[0] // (leaf.stop - leaf.start) if leaf.shape else 0
+        return f"{leaf.name}: row {row}"
+
     def _check(self, leaf: Leaf, x: Tensor, what: str) -> None:
         if tuple(x.shape) != leaf.shape:
             raise ValueError(f"{what}: expected {leaf.name} of shape {leaf.shape}, got {tuple(x.shape)}")

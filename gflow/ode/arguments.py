@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from gflow.ode.controller import StepController
 from gflow.ode.method import Method
+from gflow.ode.record import StepRecord
 from gflow.velocity import StepwiseField
 
 
@@ -29,9 +31,18 @@ def check_numbers(
     if controller.adaptive and method.error_order is None:
         raise ValueError(
             f"solve_ivp: {type(controller).__name__} needs a method with an error estimate "
-            "(HEUN_EULER, BOSH3, DOPRI5); use ConstantStep instead"
+            "(HEUN_EULER, BOSH3, DOPRI5, TSIT5); use ConstantStep instead"
         )
     if save_every is not None and save_every < 1:
         raise ValueError(f"solve_ivp: save_every must be at least 1 or None, got {save_every}")
     if max_steps < 1:
         raise ValueError(f"solve_ivp: max_steps must be at least 1, got {max_steps}")
+
+
+def check_restart(restart: StepRecord[Any], t0: float, t1: float) -> None:
+    """Raise ValueError where a record cannot be one of an integration from t0 to t1."""
+    if not min(t0, t1) <= restart.t <= max(t0, t1) or restart.k < 0 or not restart.h >= 0:
+        raise ValueError(
+            f"solve_ivp: restart must be a record of a run from {t0} to {t1}, got t = {restart.t}, k = {restart.k}, "
+            f"h = {restart.h}"
+        )

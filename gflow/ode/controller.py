@@ -20,6 +20,8 @@ class Decision:
     """Size of the next attempt, positive."""
     memory: float
     """Scaled error of the last accepted step, which the PI rule feeds back."""
+    coupling: float | None = None
+    """Scaled error of the worst particle over that of the batch; None where particles are not told apart."""
 
 
 @runtime_checkable
@@ -96,7 +98,9 @@ class PIController:
 
     The error of a step is the root mean square over the whole state of
     error / (atol + rtol max(|y0|, |y1|)); a step is accepted when it is at most 1. One step size
-    serves all particles, so a batch is coupled through it.
+    serves all particles, so a batch is coupled through it. With ``particles`` the error of a step is
+    that of its worst particle, which makes each particle's accuracy its own, whoever shares the
+    batch; ``Stats.coupling`` then says how much the worst one costs the others.
     """
 
     rtol: float
@@ -108,6 +112,8 @@ class PIController:
     """Integral gain (Hairer's DOPRI5); the proportional one is 1/(q+1) - 0.75 beta."""
     shrink: float = 0.2
     grow: float = 5.0
+    particles: int | None = None
+    """Number n of particles of a state (n, ...), to control the worst of them; None controls the batch."""
 
     def __post_init__(self) -> None:
         """Check the tolerances."""
@@ -116,6 +122,8 @@ class PIController:
                 raise ValueError(f"PIController: {name} must be finite and >= 0, got {value}")
         if self.rtol == 0 and self.atol == 0:
             raise ValueError("PIController: rtol and atol must not both be 0")
+        if self.particles is not None and self.particles < 1:
+            raise ValueError(f"PIController: particles must be at least 1 or None, got {self.particles}")
 
     @property
     def adaptive(self) -> bool:
@@ -142,11 +150,11 @@ class PIController:
         """Accept where the scaled error is at most 1.
 
         Raises:
-            ValueError: the method has no error estimate.
+            ValueError: the method has no error estimate, or a state that is not ``particles`` rows.
         """
         if error is None or error_order is None:
             raise ValueError("PIController needs a method with an error estimate; use ConstantStep instead")
-        scaled = _rms(error / self._scale(y0.abs().maximum(y1.abs())))
+        scaled, coupling = self._size(error / self._scale(y0.abs().maximum(y1.abs())))
         alpha = 1.0 / (error_order + 1)
         if not scaled <= 1.0:
             factor = self.safety * scaled**-alpha if math.isfinite(scaled) else 0.1
@@ -154,7 +162,17 @@ class PIController:
         # An exact step (scaled = 0) would divide by zero; the floor only affects a factor that is clipped anyway.
         now = max(scaled, 1e-10)
         factor = self.safety * now ** -(alpha - 0.75 * self.beta) * max(memory, 1e-4) ** self.beta
-        return Decision(True, h * min(self.grow, max(self.shrink, factor)), max(scaled, 1e-4))
+        return Decision(True, h * min(self.grow, max(self.shrink, factor)), max(scaled, 1e-4), coupling)
+
+    def _size(self, scaled: Tensor) -> tuple[float, float | None]:
+        """The error that decides, and its ratio to that of the batch where it is a particle's."""
+        if self.particles is None:
+            return _rms(scaled), None
+        if scaled.numel() % self.particles:
+            raise ValueError(f"PIController: {self.particles} particles do not divide a state of {scaled.numel()}")
+        rows = scaled.reshape(self.particles, -1)
+        worst, batch = float(rows.norm(dim=1).max()) / math.sqrt(rows.shape[1]), _rms(scaled)
+        return worst, worst / batch if batch > 0 else 1.0
 
     def _scale(self, size: Tensor) -> Tensor:
         # With atol = 0 a component that stays 0 has scale 0 and error 0: it is exact, not NaN.

@@ -18,6 +18,17 @@ class Result(Enum):
         "tolerance; loosen rtol and atol, or stop earlier"
     )
     NON_FINITE = "the state became NaN or infinite: take a smaller step, or check the field where it is named"
+    STALLED = (
+        "a step was rejected again and again although it got shorter: the error estimate does not fall with the step, "
+        "as for a noisy or discontinuous field; smooth it, loosen rtol and atol, or use ConstantStep"
+    )
+    UNSOLVED = "a step's implicit equation was not solved: take a smaller step, or give the method more iterations"
+    STOPPED = "stop_when held before t1"
+
+    @property
+    def ok(self) -> bool:
+        """Whether the solution is what was asked for: all of the interval, or up to ``stop_when``."""
+        return self in (Result.SUCCESS, Result.STOPPED)
 
 
 @dataclass(frozen=True)
@@ -30,14 +41,18 @@ class Stats:
     rejected: int = 0
     smallest_step: float = math.inf
     """Smallest accepted step."""
+    coupling: float | None = None
+    """Largest ratio, over the accepted steps, of the worst particle's scaled error to that of the batch; None where
+    the controller does not look at particles. At 1 no particle is held back by another."""
 
     def plus(self, evaluations: int) -> Stats:
         """With more evaluations."""
         return replace(self, evaluations=self.evaluations + evaluations)
 
-    def accept(self, h: float) -> Stats:
+    def accept(self, h: float, coupling: float | None) -> Stats:
         """With one more accepted step of size ``h``."""
-        return replace(self, accepted=self.accepted + 1, smallest_step=min(self.smallest_step, h))
+        worst = self.coupling if coupling is None else max(coupling, self.coupling or 0.0)
+        return replace(self, accepted=self.accepted + 1, smallest_step=min(self.smallest_step, h), coupling=worst)
 
     def reject(self) -> Stats:
         """With one more rejected step."""

@@ -34,7 +34,7 @@ class Solution(Generic[S]):
         return cast(S, _last(self.ys))
 
     def interpolate(self, t: float) -> S:
-        """The cubic Hermite interpolant of the step that holds ``t``; of a failed solution, where it got to.
+        """The interpolant (``DenseOutput``) at the step that holds ``t``; of a failed solution, where it got to.
 
         Raises:
             ValueError: the solution was computed without ``dense=True``, or ``t`` lies outside.

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-from gflow.ode.arguments import check_kinds, check_numbers
-from gflow.ode.controller import StepController
-from gflow.ode.interpolation import DenseOutput
+from gflow.ode.arguments import check_kinds, check_numbers, check_restart
+from gflow.ode.controller import Decision, StepController
+from gflow.ode.interpolation import DenseOutput, Interpolant
 from gflow.ode.method import FlatField, Method, StepResult
-from gflow.ode.result import Result, SolveError, Stats
+from gflow.ode.record import StepRecord
+from gflow.ode.result import Result, SolveError
 from gflow.ode.solution import Solution
 from gflow.state import Layout, State
 from gflow.velocity import StepwiseField, VelocityField
@@ -23,6 +25,8 @@ S = TypeVar("S", bound=State)
 # A candidate that is not finite may only mean that the step was too long: an adaptive controller
 # shortens it this many times (by 10 each time) before the state is given up.
 _RETRIES = 12
+# Rejections in a row after which the error estimate does not fall with the step; a jump of the field needs about 25.
+_STALLED = 50
 
 
 def solve_ivp(
@@ -36,6 +40,9 @@ def solve_ivp(
     save_every: int | None = None,
     dense: bool = False,
     max_steps: int = 1_000_000,
+    stop_when: Callable[[float, S], bool] | None = None,
+    on_step: Callable[[StepRecord[S]], None] | None = None,
+    restart: StepRecord[S] | None = None,
     throw: bool = True,
 ) -> Solution[S]:
     """Integrate dy/dt = v(t, y) from t0 to t1, whichever is larger.
@@ -55,6 +62,10 @@ def solve_ivp(
         dense: keep all steps for ``Solution.interpolate`` and ``Solution.defect``; needs the slope at
             t1, one evaluation unless the method has it.
         max_steps: cap on accepted plus rejected steps.
+        stop_when: ``stop_when(t, y)`` after each accepted step; True ends the integration there, without an error.
+        on_step: called with the record of each accepted step.
+        restart: record of an earlier run of the same arguments, to go on from bit for bit: t0 stays the origin of
+            the grid of times and y0 gives the structure; states before the record are not saved again.
         throw: raise on failure; otherwise return the partial solution with its ``result``.
 
     Returns:
@@ -66,25 +77,28 @@ def solve_ivp(
             structure, shape, dtype or device.
         TypeError: arguments of the wrong kind, such as a tableau in place of a method.
     """
-    loop = _Loop(v, y0, t0, t1, method, controller, save_every, dense, max_steps)
+    options = _Options(method, controller, save_every, max_steps, stop_when, on_step)
+    loop = _Loop(v, y0, (t0, t1), options, restart)
+    if dense:
+        loop.dense = loop.new_dense()
     with torch.no_grad():
         result, detail = loop.close(*loop.run())
         solution = loop.solution(result, detail)
-    if throw and result is not Result.SUCCESS:
+    if throw and not result.ok:
         raise SolveError(f"{result.value} ({detail})", solution)
     return solution
 
 
 @dataclass(frozen=True)
-class _FlatField(Generic[S]):
-    """A field on flat states."""
+class _Options(Generic[S]):
+    """How to integrate."""
 
-    layout: Layout
-    v: VelocityField[S]
-
-    def __call__(self, t: float, y: Tensor, /) -> Tensor:
-        """v(t, y), checked against the layout."""
-        return self.layout.flatten(self.v(t, cast(S, self.layout.unflatten(y))), what=f"velocity at t = {t:.6g}")
+    method: Method
+    controller: StepController
+    save_every: int | None
+    max_steps: int
+    stop_when: Callable[[float, S], bool] | None
+    on_step: Callable[[StepRecord[S]], None] | None
 
 
 class _Loop(Generic[S]):
@@ -94,45 +108,49 @@ class _Loop(Generic[S]):
         self,
         v: VelocityField[S] | StepwiseField[S],
         y0: S,
-        t0: float,
-        t1: float,
-        method: Method,
-        controller: StepController,
-        save_every: int | None,
-        dense: bool,
-        max_steps: int,
+        span: tuple[float, float],
+        options: _Options[S],
+        restart: StepRecord[S] | None,
     ) -> None:
-        check_kinds(v, method, controller)
-        check_numbers(t0, t1, method, controller, save_every, max_steps)
+        check_kinds(v, options.method, options.controller)
+        check_numbers(*span, options.method, options.controller, options.save_every, options.max_steps)
         self.layout = Layout.of(y0, what="y0")
-        self.y = self.layout.flatten(y0).detach().clone()
-        if bad := self.layout.where_not_finite(self.y):
-            raise ValueError(f"y0: needs finite numbers, got non-finite entries in {bad}")
+        self.t0, self.t1 = (float(t) for t in span)
+        self.options, self.method, self.controller = options, options.method, options.controller
         self.v = v
         self.stepwise = isinstance(v, StepwiseField)
-        self.flat: FlatField | None = None if isinstance(v, StepwiseField) else _FlatField(self.layout, v)
-        self.t0, self.t1, self.t = float(t0), float(t1), float(t0)
-        self.method, self.controller = method, controller
-        self.save_every, self.max_steps = save_every, max_steps
+        self.flat: FlatField | None = None if isinstance(v, StepwiseField) else FlatField(self.layout, v)
+        if restart is None:
+            start = StepRecord(0, self.t0, y0, 0.0, grid=(self.t0, 0, 0.0))
+        else:
+            check_restart(restart, *span)
+            start = restart
+        self.y = self.layout.flatten(start.y, what="y0" if restart is None else "restart.y").detach().clone()
+        if bad := self.layout.where_not_finite(self.y):
+            raise ValueError(f"y0: needs finite numbers, got non-finite entries in {bad}")
+        self.t, self.h, self.memory, self.grid = start.t, start.h, start.memory, start.grid
+        self.stats, self.carry = start.stats, start.carry
         self.saved: list[tuple[float, Tensor]] = [(self.t, self.y)]
-        self.dense = DenseOutput(self.layout, self.flat) if dense else None
-        self.stats = Stats()
-        self.carry: Tensor | None = None
-        self.h, self.memory = 0.0, 1.0
-        self.grid = (self.t, 0, 0.0)
-        self.retries, self.trouble = 0, ""
+        self.dense: DenseOutput | None = None
+        self.refused, self.retries, self.trouble = 0, 0, ""
+
+    def new_dense(self) -> DenseOutput:
+        """Dense output of this integration, empty."""
+        if self.flat is None:
+            raise ValueError("solve_ivp: dense output needs one field; a StepwiseField changes at every step")
+        return DenseOutput(self.layout, self.flat, Interpolant.EXTENSION)
 
     def run(self) -> tuple[Result, str]:
         """Step until t1 or a failure; the verdict and what went wrong."""
-        if self.t != self.t1:
+        if self.t != self.t1 and self.h == 0.0:
             self.h = self._first_step()
         while self.t != self.t1:
-            if self.stats.accepted + self.stats.rejected >= self.max_steps:
-                return Result.MAX_STEPS, f"t = {self.t:.6g} of {self.t1:.6g} after {self.max_steps} steps"
+            if self.stats.accepted + self.stats.rejected >= self.options.max_steps:
+                return Result.MAX_STEPS, f"t = {self.t:.6g} of {self.t1:.6g} after {self.options.max_steps} steps"
             h, t_next = self._clip(self.h)
             if h == 0.0:
-                underflow = Result.STEP_UNDERFLOW, f"step {self.h:.3g} at t = {self.t:.6g}"
-                return (Result.NON_FINITE, self.trouble) if self.trouble else underflow
+                underflow = Result.STEP_UNDERFLOW, f"step {self.h:.3g} at t = {self.t:.6g}{self.trouble}"
+                return (Result.NON_FINITE, self.trouble) if self.retries else underflow
             step = self.method.step(self._field(), self.t, h, self.y, self.carry)
             self.stats = self.stats.plus(step.evaluations)
             if (bad := self._not_finite(step)) is not None:
@@ -141,24 +159,27 @@ class _Loop(Generic[S]):
                     return Result.NON_FINITE, self.trouble
                 self._reject(step, abs(h) / 10)
                 continue
+            if step.failure:
+                return Result.UNSOLVED, f"at t = {self.t:.6g}: {step.failure}"
             decision = self.controller.decide(abs(h), self.y, step.y, step.error, self.method.error_order, self.memory)
-            self.trouble = ""
+            self.retries, self.trouble = 0, ""
             if not decision.accept:
-                self._reject(step, decision.h)
+                if self._refuse(step, decision):
+                    return Result.STALLED, f"{self.refused} times at t = {self.t:.6g}{self.trouble}"
                 continue
-            self._accept(step, t_next, abs(h))
-            # A last step cut short by t1 says little about the next one, of which there is none.
-            self.h, self.memory, self.retries = decision.h, decision.memory, 0
+            self._accept(step, t_next, abs(h), decision)
+            if self.options.stop_when is not None and self.options.stop_when(self.t, self._state()):
+                return Result.STOPPED, f"at t = {self.t:.6g}"
         return Result.SUCCESS, ""
 
     def close(self, result: Result, detail: str) -> tuple[Result, str]:
         """Give dense output its last node; the verdict, which is a failure where the slope there is not finite."""
         if self.dense is None:
             return result, detail
-        slope = self._slope() if self.carry is None else self.carry
+        slope = self._slope() if self.carry.slope is None else self.carry.slope
         if _finite(slope):
             self.dense.add(self.t, self.y, slope)
-        elif result is Result.SUCCESS:
+        elif result.ok:
             where = self.layout.where_not_finite(slope)
             return Result.NON_FINITE, f"dense output needs the field at t = {self.t:.6g}: {where}"
         return result, detail
@@ -173,7 +194,7 @@ class _Loop(Generic[S]):
     def _field(self) -> FlatField:
         """The field of the present step, the same object for all its stages and retries."""
         if self.flat is None:
-            self.flat = _FlatField(self.layout, cast(StepwiseField[S], self.v).at_step(self.stats.accepted))
+            self.flat = FlatField(self.layout, cast(StepwiseField[S], self.v).at_step(self.stats.accepted))
         return self.flat
 
     def _slope(self) -> Tensor:
@@ -184,8 +205,9 @@ class _Loop(Generic[S]):
         span = abs(self.t1 - self.t0)
         if not self.controller.adaptive:
             return self.controller.first_step(self.y, self.y, span)
-        self.carry = self._slope()
-        return max(self.controller.first_step(self.y, self.carry, span), self._shortest())
+        slope = self._slope()
+        self.carry = replace(self.carry, slope=slope)
+        return max(self.controller.first_step(self.y, slope, span), self._shortest())
 
     def _shortest(self) -> float:
         return 4 * math.ulp(self.t)
@@ -212,21 +234,43 @@ class _Loop(Generic[S]):
         # A difference of rounded times would not be h to the last bit.
         return sign * (remaining if remaining < h * (1 - 1e-6) else h), t_next
 
-    def _accept(self, step: StepResult, t_next: float, h: float) -> None:
+    def _accept(self, step: StepResult, t_next: float, h: float, decision: Decision) -> None:
         if self.dense is not None:
-            self.dense.add(self.t, self.y, step.slope)
-        self.y, self.t, self.carry = step.y, t_next, None if self.stepwise else step.carry
+            self.dense.add(self.t, self.y, step.slope, step.extension)
+        self.y, self.t, self.carry, self.refused = step.y, t_next, step.carry, 0
         if self.stepwise:
-            self.flat = None
-        self.stats = self.stats.accept(h)
-        if self.t == self.t1 or (self.save_every and self.stats.accepted % self.save_every == 0):
+            # The next field is another one: a slope of this one says nothing there.
+            self.flat, self.carry = None, replace(step.carry, slope=None)
+        # A last step cut short by t1 says little about the next one, of which there is none.
+        self.h, self.memory = decision.h, decision.memory
+        self.stats = self.stats.accept(h, decision.coupling)
+        every = self.options.save_every
+        if self.t == self.t1 or (every and self.stats.accepted % every == 0):
             self.saved.append((self.t, self.y))
+        if self.options.on_step is not None:
+            self.options.on_step(self._record())
 
     def _reject(self, step: StepResult, h: float) -> None:
         """Retry with ``h``, from the same point of the same field, whose slope the step has evaluated."""
         self.stats, self.h = self.stats.reject(), h
         if step.slope is not None:
-            self.carry = step.slope
+            self.carry = replace(self.carry, slope=step.slope)
+
+    def _refuse(self, step: StepResult, decision: Decision) -> bool:
+        """Reject for the error, and say whether that has happened too often in a row."""
+        self._reject(step, decision.h)
+        self.refused += 1
+        if step.error is not None and self.refused > 2:
+            self.trouble = f", largest error in {self.layout.where_largest(step.error)}"
+        return self.refused > _STALLED
+
+    def _state(self) -> S:
+        return cast(S, self.layout.unflatten(self.y))
+
+    def _record(self) -> StepRecord[S]:
+        return StepRecord(
+            self.stats.accepted, self.t, self._state(), self.h, self.carry, self.memory, self.grid, self.stats
+        )
 
     def _not_finite(self, step: StepResult) -> Tensor | None:
         """What is not finite in a step: its slope (which no shorter step can mend), its end or its error."""
