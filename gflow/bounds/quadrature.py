@@ -57,18 +57,18 @@ class Panels:
     @property
     def nodes(self) -> Array:
         """All nodes in order, (panels * 8,)."""
-        theta, _, _ = _rule()
+        theta, _, _ = gauss_rule(_NODES)
         return np.concatenate([a + (b - a) * theta for a, b in self._spans()])
 
     @property
     def weights(self) -> Array:
         """Weights of the nodes."""
-        _, weight, _ = _rule()
+        _, weight, _ = gauss_rule(_NODES)
         return np.concatenate([(b - a) * weight for a, b in self._spans()])
 
     def tail(self, values: Array) -> Array:
         """Integral from each node to s1 of the function with these values at the nodes."""
-        _, weight, to_end = _rule()
+        _, weight, to_end = gauss_rule(_NODES)
         parts = np.asarray(values, dtype=np.float64).reshape(len(self.edges) - 1, _NODES)
         lengths = np.diff(self.edges)[:, None]
         whole = (parts * weight).sum(1) * lengths[:, 0]
@@ -95,14 +95,14 @@ def _check_span(s0: float, s1: float, panels: int, least: int) -> None:
         raise ValueError(f"panels: needs at least {least}, got {panels}")
 
 
-@lru_cache(maxsize=1)
-def _rule() -> tuple[Array, Array, Array]:
-    """Nodes, weights on [0, 1], and the matrix of int_{node}^1 on the interpolant through the nodes."""
-    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+@lru_cache(maxsize=8)
+def gauss_rule(count: int) -> tuple[Array, Array, Array]:
+    """Gauss-Legendre nodes, weights on [0, 1], and the matrix of int_{node}^1 on the interpolant through the nodes."""
+    nodes, weights = np.polynomial.legendre.leggauss(count)
     # Row i, column j: integral from node i to 1 of the j-th Lagrange polynomial, by Legendre series.
-    lagrange = np.linalg.inv(np.polynomial.legendre.legvander(nodes, _NODES - 1))
-    to_end = np.empty((_NODES, _NODES))
-    for j in range(_NODES):
+    lagrange = np.linalg.inv(np.polynomial.legendre.legvander(nodes, count - 1))
+    to_end = np.empty((count, count))
+    for j in range(count):
         primitive = np.polynomial.legendre.legint(lagrange[:, j])
         at = np.polynomial.legendre.legval
         to_end[:, j] = at(1.0, primitive) - at(nodes, primitive)
