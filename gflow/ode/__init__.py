@@ -5,6 +5,7 @@ from gflow.ode.brownian import BrownianPath
 from gflow.ode.controller import ConstantStep, PIController, StepController
 from gflow.ode.interpolation import DenseOutput, Interpolant
 from gflow.ode.method import (
+    NOTHING,
     AlternatingEuler,
     Carry,
     EulerMaruyama,
@@ -42,6 +43,7 @@ __all__ = [
     "HEUN",
     "HEUN_EULER",
     "MIDPOINT",
+    "NOTHING",
     "RK4",
     "RK4_38",
     "TSIT5",

@@ -9,12 +9,14 @@ intervals, clouds, images.
 from gflow.plot.axes import grouped_legend, ink, intervals, muted, page, panels, series, ticks_at
 from gflow.plot.budget import budget_bars
 from gflow.plot.clouds import image_grid, particles
+from gflow.plot.convergence import convergence, reference_slopes, work_precision
 from gflow.plot.ladder import RUNGS, bound_ladder, bound_ratios
 from gflow.plot.profile import along_time, density
-from gflow.plot.themes import COLOURS, PAGES, PALETTES, WIDTH, Theme, theme
+from gflow.plot.themes import COLOURS, MARKERS, PAGES, PALETTES, WIDTH, Theme, theme
 
 __all__ = [
     "COLOURS",
+    "MARKERS",
     "PAGES",
     "PALETTES",
     "RUNGS",
@@ -24,6 +26,7 @@ __all__ = [
     "bound_ladder",
     "bound_ratios",
     "budget_bars",
+    "convergence",
     "density",
     "grouped_legend",
     "image_grid",
@@ -33,7 +36,9 @@ __all__ = [
     "page",
     "panels",
     "particles",
+    "reference_slopes",
     "series",
     "theme",
     "ticks_at",
+    "work_precision",
 ]

@@ -50,9 +50,23 @@ COLOURS: Mapping[str, str] = MappingProxyType(
         "samples": "C1",
         "ode": "C0",
         "sde": "C1",
+        # one-step methods
+        "euler": "C1",
+        "midpoint": "C3",
+        "heun": "C0",
+        "bosh3": "C5",
+        "rk4": "C2",
+        "dopri5": "C4",
+        # forms of the discretization certificate, beside the rungs of the same names
+        "rigorous": "C1",
     }
 )
 """Colour of a quantity, as a place in the palette of the theme that is drawn."""
+
+MARKERS: Mapping[str, str] = MappingProxyType(
+    {"euler": "o", "midpoint": "v", "heun": "s", "bosh3": "D", "rk4": "^", "dopri5": "P"}
+)
+"""Mark of a one-step method, so that lines are told apart without their colour."""
 
 
 @contextmanager

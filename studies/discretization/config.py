@@ -1,0 +1,139 @@
+"""What `studies.discretization` computes: its settings, its cases, and what is refused before work starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gflow.study import UsageError
+
+Kind = Literal["flow", "critic", "lag", "game", "rule", "minibatch"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the study; every one is a flag."""
+
+    n: int = 100
+    """Particles of each cloud."""
+    steps: tuple[int, ...] = (20, 40, 80, 160, 320, 640)
+    """Numbers of steps on which orders are measured, at least five of them."""
+    certified_up_to: int = 160
+    """Largest number of steps that gets a certificate."""
+    tolerances: tuple[float, ...] = (1e-2, 1e-4, 1e-6, 1e-8)
+    """Relative and absolute tolerances of the adaptive runs."""
+    targets: tuple[float, ...] = (1e-1, 1e-2)
+    """W2 for which the number of steps is asked."""
+    kappas: tuple[float, ...] = (20.0, 40.0, 80.0, 160.0, 320.0)
+    """Rates of the lagging critic, at least five of them."""
+    n_digits: int = 16
+    """Particles of the digits."""
+    digits_steps: tuple[int, ...] = (16, 32, 64, 128, 256)
+    """Numbers of steps on digits, at least five of them."""
+    train_steps: int = 1500
+    """Training steps of the digits' score network."""
+    width: int = 64
+    """Width of its hidden layers."""
+    streams: int = 64
+    """Independent minibatch streams behind a root mean square."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scheme on one problem."""
+
+    name: str
+    kind: Kind
+    problem: str
+    scheme: str
+    order: float
+    """The order that the measurement is compared with."""
+    named: float | None = None
+    """The order that the scheme's name or source promises, where it is another one."""
+
+
+METHODS = ("euler", "midpoint", "heun", "bosh3", "rk4", "dopri5", "tsit5")
+_ORDERS = {"euler": 1, "midpoint": 2, "heun": 2, "bosh3": 3, "rk4": 4, "dopri5": 5, "tsit5": 5}
+_FLOWS = {
+    "gaussian": ("euler", "heun", "bosh3", "rk4", "dopri5"),
+    "mixture": METHODS,
+    "rectified": ("euler", "heun", "bosh3", "rk4", "dopri5"),
+    "digits": ("euler", "heun", "rk4"),
+}
+_LEAST_LEVELS = 5
+
+
+def cases(config: Config) -> tuple[Case, ...]:  # noqa: ARG001  # every config has all of them
+    """All cases, in the order of the report."""
+    flows = (
+        Case(f"{problem}/{method}", "flow", problem, method, _ORDERS[method])
+        for problem, methods in _FLOWS.items()
+        for method in methods
+    )
+    return (*flows, *_CRITICS, *_GAMES, *_OTHERS)
+
+
+# What the source of a scheme promises, beside what it does (INT-3, PARAM-8, PARAM-9, CODE-1, CODE-2, INT-6).
+_CRITICS = (
+    Case("critic/tracking-euler", "critic", "tracking", "euler", 1),
+    Case("critic/tracking-midpoint", "critic", "tracking", "midpoint", 2),
+    Case("critic/tracking-heun", "critic", "tracking", "heun", 2),
+    Case("critic/tracking-rk4", "critic", "tracking", "rk4", 4),
+    Case("critic/frozen-midpoint", "critic", "frozen", "midpoint", 1, named=2),
+    Case("critic/frozen-rk4", "critic", "frozen", "rk4", 1, named=4),
+    Case("critic/one-refresh-midpoint", "critic", "one-refresh", "midpoint", 2),
+    *(Case(f"critic/{k}-steps", "critic", f"{k}-steps", "euler", 1) for k in (1, 2, 4, 8)),
+    Case("lag/rk4", "lag", "joint", "rk4", 1),
+)
+_GAMES = (
+    Case("game/joint-euler", "game", "joint", "euler", 1),
+    Case("game/joint-notebook", "game", "joint", "notebook", 1, named=2),
+    Case("game/joint-heun", "game", "joint", "heun", 2),
+    Case("game/joint-rk4", "game", "joint", "rk4", 4),
+    Case("game/frozen-euler", "game", "frozen", "euler", 1),
+    Case("game/frozen-notebook", "game", "frozen", "notebook", 1, named=2),
+    Case("game/frozen-heun", "game", "frozen", "heun", 1, named=2),
+    Case("game/frozen-rk4", "game", "frozen", "rk4", 1, named=4),
+    Case("game/penalty-inside", "game", "inside", "heun", 2),
+    Case("game/penalty-outside", "game", "outside", "heun", 1, named=2),
+)
+_OTHERS = (
+    Case("rule/euler", "rule", "change", "euler", 1),
+    Case("minibatch/same-draw", "minibatch", "same", "heun_euler", 2),
+    Case("minibatch/fresh-draws", "minibatch", "fresh", "heun_euler", 1, named=2),
+)
+
+
+def validate(config: Config, dtype: str) -> None:
+    """Refuse what cannot run."""
+    if dtype != "float64":
+        raise UsageError(f"--dtype: orders are measured in float64, got {dtype}")
+    for name in ("n", "n_digits"):
+        if getattr(config, name) < 8:
+            raise UsageError(f"--{name.replace('_', '-')}: expected at least 8, got {getattr(config, name)}")
+    for name in ("train_steps", "width", "streams", "certified_up_to"):
+        if getattr(config, name) < 1:
+            raise UsageError(f"--{name.replace('_', '-')}: expected at least 1, got {getattr(config, name)}")
+    for name in ("steps", "digits_steps", "kappas"):
+        values = getattr(config, name)
+        if len(values) < _LEAST_LEVELS or min(values) <= 0 or list(values) != sorted(set(values)):
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{flag}: expected at least {_LEAST_LEVELS} increasing positive numbers, got {values}")
+    for name in ("tolerances", "targets"):
+        values = getattr(config, name)
+        if not values or min(values) <= 0 or max(values) >= 1:
+            raise UsageError(f"--{name}: expected numbers in (0, 1), got {values}")
+
+
+def cost(config: Config, case: Case) -> tuple[float, float]:
+    """Seconds on one core and bytes of one repeat, from timings at the default sizes."""
+    if case.kind != "flow":
+        return {"minibatch": 3.0, "lag": 3.0}.get(case.kind, 1.5) * sum(config.steps) / 1260, 3e8
+    if case.problem == "digits":
+        return 12.0 * config.n_digits / 16 * sum(config.digits_steps) / 496, 6e8
+    return 4.0 * (0.5 + config.n / 200) * sum(config.steps) / 1260, 4e8
+
+
+def cost_of_training(config: Config) -> tuple[float, float]:
+    """Seconds and bytes of the score network's training."""
+    return 0.004 * config.train_steps * max(1.0, config.width / 64), 6e8

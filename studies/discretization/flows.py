@@ -1,0 +1,194 @@
+"""Samplers: errors, work-precision and certificates of probability flows, a rectified flow, and digits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gflow.bounds import Certificate, Form, certify, steps_for
+from gflow.fields import ProbabilityFlow, RectifiedFlow, reverse
+from gflow.lipschitz import BallLogNorm
+from gflow.ode import DOPRI5, ConstantStep, ExplicitRK, PIController, solve_ivp
+from gflow.problems import LINEAR, VP, Gaussian, GaussianMixture, NoisedScore, gaussian_flow_map
+from gflow.transport import ExactW2
+from gflow.velocity import VelocityField
+from studies.discretization.config import Case, Config
+from studies.discretization.measure import TABLEAUX, ladder, order_of_values, stepped
+
+if TYPE_CHECKING:
+    from gflow.study import Context
+
+_TIGHT = PIController(rtol=1e-12, atol=1e-12)
+_FIRST, _MOST = 5, 4000  # steps between which the number for a given W2 is looked for
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A field in sampling time with its start and where the exact flow takes it."""
+
+    field: VelocityField[Tensor]
+    x0: Float[Tensor, "n d"]
+    span: float
+    exact: Float[Tensor, "n d"]
+    ball: BallLogNorm | None
+    steps: tuple[int, ...]
+
+
+def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
+    """One repeat: a sampler from a random cloud, by one method."""
+    sampler = PROBLEMS[case.problem](config, context)
+    tableau = TABLEAUX[case.scheme]
+    ends: dict[int, Tensor] = {}
+
+    def at(n: int) -> Tensor:
+        ends[n] = stepped(sampler.field, sampler.x0, 0.0, sampler.span, tableau, n)  # type: ignore[assignment]
+        return ends[n]
+
+    spent = tableau.stages - tableau.fsal
+    row = ladder(
+        at, sampler.steps, sampler.span, sampler.exact, case.order, evaluations=lambda n: n * spent + tableau.fsal
+    )
+    distances = [ExactW2()(ends[n], sampler.exact).sqrt() for n in sampler.steps]
+    return {
+        **row,
+        "n": len(sampler.x0),
+        "d": sampler.x0.shape[1],
+        "w2": distances,
+        "certificate": _certificates(config, case, sampler, ends),
+        "adaptive": _adaptive(config, case, sampler),
+        "needed": _needed(config, case, sampler),
+        "arrays": _profile(case, sampler, context),
+    }
+
+
+def _certificates(config: Config, case: Case, sampler: Sampler, ends: dict[int, Tensor]) -> dict[str, Any]:
+    """The three forms along the steps, beside W2, and the orders with which they fall."""
+    steps = [n for n in sampler.steps if n <= config.certified_up_to]
+    found = [_certify(case, sampler, n) for n in steps]
+    values: dict[str, list[Any]] = {
+        "pathwise": [c.pathwise for c in found],
+        "local": [c.local for c in found],
+        "rigorous": [c.rigorous for c in found],
+    }
+    orders = {
+        name: order_of_values([e.mean for e in column], steps, sampler.span, float(found[0].order))
+        for name, column in values.items()
+        if len(steps) >= 4 and all(e is not None and 0 < e.mean < float("inf") for e in column)
+    }
+    return {
+        "steps": steps,
+        **values,
+        "status": [c.status.name for c in found],
+        "w2": [ExactW2()(ends[n], sampler.exact).sqrt() for n in steps],
+        "interpolant": found[0].interpolant.name,
+        "order": found[0].order,
+        "orders": orders,
+    }
+
+
+def _certify(case: Case, sampler: Sampler, n: int) -> Certificate:
+    method, step = ExplicitRK(TABLEAUX[case.scheme]), ConstantStep(sampler.span / n)
+    return certify(sampler.field, sampler.x0, 0.0, sampler.span, method=method, controller=step, ball=sampler.ball)
+
+
+def _adaptive(config: Config, case: Case, sampler: Sampler) -> list[dict[str, Any]]:
+    """Error against evaluations under step control, where the method has an error estimate."""
+    tableau = TABLEAUX[case.scheme]
+    if tableau.embedded_order is None:
+        return []
+    points = []
+    for tol in config.tolerances:
+        controller = PIController(rtol=tol, atol=tol)
+        solution = solve_ivp(
+            sampler.field, sampler.x0, 0.0, sampler.span, method=ExplicitRK(tableau), controller=controller
+        )
+        error = float((solution.y1 - sampler.exact).norm(dim=1).square().mean().sqrt())
+        points.append({"tol": tol, "error": error, "evaluations": solution.stats.evaluations})
+    return points
+
+
+def _needed(config: Config, case: Case, sampler: Sampler) -> list[dict[str, Any]]:
+    """Steps for which the pathwise form falls below a given W2; on the mixture, the question of the how-to."""
+    if case.problem != "mixture":
+        return []
+    method, rows = ExplicitRK(TABLEAUX[case.scheme]), []
+    for w2 in config.targets:
+        n, certificate = steps_for(
+            sampler.field,
+            sampler.x0,
+            0.0,
+            sampler.span,
+            method=method,
+            w2=w2,
+            form=Form.PATHWISE,
+            first=_FIRST,
+            most=_MOST,
+        )
+        true = ExactW2()(certificate.solution.y1, sampler.exact).sqrt()
+        evaluations = certificate.solution.stats.evaluations
+        rows.append(
+            {"target": w2, "steps": n, "evaluations": evaluations, "pathwise": certificate.pathwise, "w2": true}
+        )
+    return rows
+
+
+def _profile(case: Case, sampler: Sampler, context: Context) -> str:
+    """Where the error enters along sampling time, at the middle of the ladder, for the figure."""
+    certificate = _certify(case, sampler, sampler.steps[len(sampler.steps) // 2 - 1])
+    s = torch.tensor(certificate.s, dtype=torch.float64)
+    return context.save_arrays(
+        "profile",
+        s=s,
+        radius=torch.tensor(certificate.radius, dtype=torch.float64),
+        defect=torch.tensor(certificate.defect, dtype=torch.float64),
+    )
+
+
+def _gaussian(config: Config, context: Context) -> Sampler:
+    """N(m, diag(.25, .64)) by the probability flow of VP, beta = 1 on [0, 2] (ORC-10)."""
+    like = torch.zeros(2, dtype=context.dtype, device=context.device)
+    data = Gaussian(like + 0.5, torch.diag(torch.tensor([0.25, 0.64]).to(like)))
+    path = VP(1.0, 1.0, 2.0)
+    flow = ProbabilityFlow(path, NoisedScore(data, path))
+    x0 = data.at(path, 2.0).sample(config.n, context.generator_for("start", key="gaussian"))
+    exact = gaussian_flow_map(data, path, 2.0, 0.0, x0)
+    return Sampler(reverse(flow, 2.0), x0, 2.0, exact, None, config.steps)
+
+
+def _mixture(config: Config, context: Context) -> Sampler:
+    """Four modes at (+-1, +-1) of width 0.3 by the probability flow of VP, beta = 1 on [0, 3] (W2B-20)."""
+    like = torch.zeros(2, dtype=context.dtype, device=context.device)
+    means = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]).to(like)
+    data = GaussianMixture(like.new_full((4,), 0.25), means, like.new_full((4,), 0.09))
+    path = VP(1.0, 1.0, 3.0)
+    flow = ProbabilityFlow(path, NoisedScore(data, path))
+    x0 = data.at(path, 3.0).sample(config.n, context.generator_for("start", key="mixture"))
+    return Sampler(reverse(flow, 3.0), x0, 3.0, _tight(reverse(flow, 3.0), x0, 3.0), None, config.steps)
+
+
+def _rectified(config: Config, context: Context) -> Sampler:
+    """The rectified flow from N(0, I) to three modes on a line, on [0, 1]."""
+    like = torch.zeros(2, dtype=context.dtype, device=context.device)
+    means = torch.tensor([[-2.0, 0.0], [0.0, 1.0], [2.0, 0.0]]).to(like)
+    target = GaussianMixture(torch.tensor([0.3, 0.4, 0.3]).to(like), means, like.new_full((3,), 0.25))
+    start = Gaussian(like, torch.eye(2).to(like))
+    flow = RectifiedFlow(LINEAR, start, target)
+    x0 = start.sample(config.n, context.generator_for("start", key="rectified"))
+    return Sampler(flow, x0, 1.0, _tight(flow, x0, 1.0), None, config.steps)
+
+
+def _tight(field: VelocityField[Tensor], x0: Float[Tensor, "n d"], span: float) -> Float[Tensor, "n d"]:
+    """The exact flow, to 1e-12."""
+    return solve_ivp(field, x0, 0.0, span, method=ExplicitRK(DOPRI5), controller=_TIGHT).y1
+
+
+PROBLEMS: dict[str, Callable[[Config, Any], Sampler]] = {
+    "gaussian": _gaussian,
+    "mixture": _mixture,
+    "rectified": _rectified,
+}
