@@ -3,40 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from gflow.bounds import Certificate, Form, certify, steps_for
 from gflow.fields import ProbabilityFlow, RectifiedFlow, reverse
-from gflow.lipschitz import BallLogNorm
-from gflow.ode import DOPRI5, ConstantStep, ExplicitRK, PIController, solve_ivp
+from gflow.ode import ConstantStep, ExplicitRK, PIController, solve_ivp
 from gflow.problems import LINEAR, VP, Gaussian, GaussianMixture, NoisedScore, gaussian_flow_map
 from gflow.transport import ExactW2
-from gflow.velocity import VelocityField
+from studies.discretization import digits
 from studies.discretization.config import Case, Config
 from studies.discretization.measure import TABLEAUX, ladder, order_of_values, stepped
+from studies.discretization.sampler import Sampler, tight
 
 if TYPE_CHECKING:
     from gflow.study import Context
 
-_TIGHT = PIController(rtol=1e-12, atol=1e-12)
 _FIRST, _MOST = 5, 4000  # steps between which the number for a given W2 is looked for
-
-
-@dataclass(frozen=True)
-class Sampler:
-    """A field in sampling time with its start and where the exact flow takes it."""
-
-    field: VelocityField[Tensor]
-    x0: Float[Tensor, "n d"]
-    span: float
-    exact: Float[Tensor, "n d"]
-    ball: BallLogNorm | None
-    steps: tuple[int, ...]
 
 
 def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
@@ -168,7 +153,7 @@ def _mixture(config: Config, context: Context) -> Sampler:
     path = VP(1.0, 1.0, 3.0)
     flow = ProbabilityFlow(path, NoisedScore(data, path))
     x0 = data.at(path, 3.0).sample(config.n, context.generator_for("start", key="mixture"))
-    return Sampler(reverse(flow, 3.0), x0, 3.0, _tight(reverse(flow, 3.0), x0, 3.0), None, config.steps)
+    return Sampler(reverse(flow, 3.0), x0, 3.0, tight(reverse(flow, 3.0), x0, 3.0), None, config.steps)
 
 
 def _rectified(config: Config, context: Context) -> Sampler:
@@ -179,16 +164,12 @@ def _rectified(config: Config, context: Context) -> Sampler:
     start = Gaussian(like, torch.eye(2).to(like))
     flow = RectifiedFlow(LINEAR, start, target)
     x0 = start.sample(config.n, context.generator_for("start", key="rectified"))
-    return Sampler(flow, x0, 1.0, _tight(flow, x0, 1.0), None, config.steps)
-
-
-def _tight(field: VelocityField[Tensor], x0: Float[Tensor, "n d"], span: float) -> Float[Tensor, "n d"]:
-    """The exact flow, to 1e-12."""
-    return solve_ivp(field, x0, 0.0, span, method=ExplicitRK(DOPRI5), controller=_TIGHT).y1
+    return Sampler(flow, x0, 1.0, tight(flow, x0, 1.0), None, config.steps)
 
 
 PROBLEMS: dict[str, Callable[[Config, Any], Sampler]] = {
     "gaussian": _gaussian,
     "mixture": _mixture,
     "rectified": _rectified,
+    "digits": digits.sampler,
 }
