@@ -11,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gflow.estimate import Estimate
+from gflow.fields.direction import method_of
+from gflow.lipschitz.sampled import check_direction
 from gflow.problems.path import Path
 from gflow.velocity import Time, VelocityField
 
@@ -71,6 +73,32 @@ class ReverseDrift:
         sign = math.copysign(1.0, self.path.noise_time - self.path.data_time)
         weight, drift = sign * float(self._weight(t)), sign * float(self.path.drift(t))
         return Estimate.exact(weight * inner.mean - drift, bias=inner.bias)
+
+    def jacobian_lipschitz(self, t: Time, /) -> Estimate:
+        """Lipschitz constant of the drift's Jacobian at path time t: ``(1 + rho) |g^2|/2`` times the score's.
+
+        Raises:
+            TypeError: the score has no ``jacobian_lipschitz``.
+        """
+        inner: Estimate = method_of(self.score, "jacobian_lipschitz", "score")(t)
+        return Estimate.exact(abs(float(self._weight(t))) * inner.mean, bias=inner.bias)
+
+    def ball_log_norm(
+        self, t: Time, centres: Float[Tensor, "n d"], radii: Float[Tensor, " n"], /, *, direction: int
+    ) -> Float[Tensor, " n"]:
+        """An upper bound of ``log_norm(direction * Dv)`` on each ball, at path time t.
+
+        Sampling runs down in t for VP and VE (``direction = -1``, or ``gflow.fields.reverse``) and up
+        for the linear path; the score is asked in the direction that its weight gives it.
+
+        Raises:
+            TypeError: the score has no ``ball_log_norm``.
+        """
+        check_direction(direction)
+        bound = method_of(self.score, "ball_log_norm", "score")
+        weight = -direction * float(self._weight(t))
+        inner: Tensor = bound(t, centres, radii, direction=1 if weight >= 0.0 else -1)
+        return direction * float(self.path.drift(t)) + abs(weight) * inner
 
     def _weight(self, t: Time) -> Time:
         return 0.5 * (1.0 + self.rho) * self.path.diffusion_squared(t)

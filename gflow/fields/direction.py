@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
+from jaxtyping import Float
 from torch import Tensor
 
+from gflow.estimate import Estimate
 from gflow.velocity import Time, VelocityField
 
 
@@ -30,6 +33,28 @@ class Reversed:
         """The velocity at sampling time s."""
         return -self.velocity(self.T - s, x)
 
+    def jacobian_lipschitz(self, s: Time, /) -> Estimate:
+        """The Lipschitz constant of the field's Jacobian at T - s.
+
+        Raises:
+            TypeError: the field has no ``jacobian_lipschitz``.
+        """
+        constant: Estimate = method_of(self.velocity, "jacobian_lipschitz", "field")(self.T - s)
+        return constant
+
+    def ball_log_norm(
+        self, s: Time, centres: Float[Tensor, "n d"], radii: Float[Tensor, " n"], /, *, direction: int
+    ) -> Float[Tensor, " n"]:
+        """An upper bound of ``log_norm(direction * Db_s)`` on each ball: the field's own, turned round (W2B-2).
+
+        Raises:
+            TypeError: the field has no ``ball_log_norm``.
+        """
+        bound: Tensor = method_of(self.velocity, "ball_log_norm", "field")(
+            self.T - s, centres, radii, direction=-direction
+        )
+        return bound
+
     def _jacobian(self, s: Time, x: Tensor, /) -> Tensor:
         inner: Tensor = self.velocity.jacobian(self.T - s, x)  # type: ignore[attr-defined]  # set only when it exists
         return -inner
@@ -42,3 +67,15 @@ def reverse(field: VelocityField[Tensor], T: float) -> Reversed:
     field back. The result has a ``jacobian`` exactly when the field has one.
     """
     return Reversed(field, T)
+
+
+def method_of(owner: object, name: str, role: str) -> Callable[..., Any]:
+    """The method of a field that is built on another one; ``role`` names the other one in the message.
+
+    Raises:
+        TypeError: the owner has no such method.
+    """
+    if not hasattr(owner, name):
+        raise TypeError(f"{name}: the {role} must have a method {name}, got {type(owner).__name__}")
+    method: Callable[..., Any] = getattr(owner, name)
+    return method

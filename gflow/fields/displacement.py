@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gflow.estimate import Estimate
+from gflow.lipschitz.ball import check_balls
+from gflow.lipschitz.sampled import check_direction
 from gflow.problems.checks import require_points
 from gflow.problems.gaussian import Gaussian
 from gflow.velocity import Time
@@ -60,6 +62,19 @@ class GaussianDisplacement:
     def sampling_osl(self, t: Time, /) -> Estimate:
         """The largest eigenvalue of the slope: the exact one-sided Lipschitz constant for increasing t."""
         return Estimate.exact(float(self._rates(t).max()))
+
+    def ball_log_norm(
+        self, t: Time, centres: Float[Tensor, "n d"], radii: Float[Tensor, " n"], /, *, direction: int
+    ) -> Float[Tensor, " n"]:
+        """The largest eigenvalue of ``direction`` times the slope for every ball, exact.
+
+        Raises:
+            ValueError: bad balls, or a direction other than +1 and -1.
+        """
+        check_direction(direction)
+        check_balls(centres, radii)
+        require_points(centres, self.p0.mu)
+        return torch.full_like(radii, float((direction * self._rates(t)).max()))
 
     def _rates(self, t: Time) -> Float[Tensor, " d"]:
         return (self._stretch - 1.0) / (1.0 - t + t * self._stretch)

@@ -8,7 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gflow.lipschitz.ball import check_balls
+from gflow.lipschitz.mixed import AffineMix, mixed_log_norm
+from gflow.lipschitz.sampled import check_direction
 from gflow.problems.checks import require_points
+from gflow.problems.components import BLOCK
 from gflow.problems.gaussian import Gaussian
 from gflow.problems.mixture import GaussianMixture
 from gflow.problems.path import Path
@@ -52,19 +56,39 @@ class RectifiedFlow:
     def __call__(self, t: Time, x: Float[Tensor, "n d"], /) -> Float[Tensor, "n d"]:
         """The velocity at path time t."""
         require_points(x, self._pairs.start)
-        gamma, velocities, _ = self._pairs.at(self.path, t, x)
-        return (gamma.unsqueeze(1) * velocities).sum(0).mT
+        logits, velocities, _ = self._pairs.at(self.path, t, x)
+        return (logits.softmax(0).unsqueeze(1) * velocities).sum(0).mT
 
     def jacobian(self, t: Time, x: Float[Tensor, "n d"], /) -> Float[Tensor, "n d d"]:
         """``sum gamma K + Cov_gamma(v_k, s_k)`` with the pairs' affine velocities v_k, slopes K and scores s_k."""
         require_points(x, self._pairs.start)
-        gamma, velocities, scores = self._pairs.at(self.path, t, x)
+        logits, velocities, scores = self._pairs.at(self.path, t, x)
+        gamma = logits.softmax(0)
         mean = (gamma.unsqueeze(1) * velocities).sum(0)
         # E s is not subtracted: E (v - E v)(s - E s)^T = E (v - E v) s^T.
         weighted = gamma.unsqueeze(1) * (velocities - mean)
         slopes = self._pairs.slopes(self.path, t)
         spread = weighted.permute(2, 1, 0) @ scores.permute(2, 0, 1)
         return (gamma.mT @ slopes.flatten(1)).reshape(spread.shape) + spread
+
+    def ball_log_norm(
+        self, t: Time, centres: Float[Tensor, "n d"], radii: Float[Tensor, " n"], /, *, direction: int
+    ) -> Float[Tensor, " n"]:
+        """An upper bound of ``log_norm(direction * Dv)`` on each ball at path time t, up to round-off.
+
+        The field mixes the pairs' affine velocities by their responsibilities (``lipschitz.mixed``).
+        Bounded over all radii where all pairs share one covariance at t.
+
+        Raises:
+            ValueError: bad balls, or a direction other than +1 and -1.
+        """
+        check_direction(direction)
+        check_balls(centres, radii)
+        require_points(centres, self._pairs.start)
+        rows = max(1, BLOCK // self._pairs.start.numel())
+        blocks = zip(torch.split(centres, rows), torch.split(radii, rows), strict=True)
+        parts = [mixed_log_norm(self._pairs.mix(self.path, t, x).times(direction), r) for x, r in blocks]
+        return torch.cat(parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +121,7 @@ class _Pairs:
         return cls(log_weights, p0[1][i], p1[1][j], ratios, factor @ rotation, inverse)
 
     def at(self, path: Path, t: Time, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Responsibilities (k, n), the pairs' velocities (k, d, n) and scores (k, d, n) at ``x`` (n, d)."""
+        """Logits (k, n), the pairs' velocities (k, d, n) and scores (k, d, n) at ``x`` (n, d)."""
         alpha, sigma = path.alpha(t), path.sigma(t)
         means = sigma * self.start + alpha * self.end
         offsets = self.inverse @ (x.mT - means.unsqueeze(2))
@@ -106,7 +130,22 @@ class _Pairs:
         logits = self.log_weights.unsqueeze(1) - 0.5 * (offsets * scaled + values.log()).sum(1)
         drift = (path.d_sigma(t) * self.start + path.d_alpha(t) * self.end).unsqueeze(2)
         velocities = drift + self.frame @ (self._rates(path, t).unsqueeze(2) * scaled)
-        return logits.softmax(0), velocities, -(self.inverse.mT @ scaled)
+        return logits, velocities, -(self.inverse.mT @ scaled)
+
+    def mix(self, path: Path, t: Time, x: Tensor) -> AffineMix:
+        """The field at ``x`` by its parts; slopes and covariances that all pairs share are kept once."""
+        logits, velocities, scores = self.at(path, t, x)
+        alpha, sigma = path.alpha(t), path.sigma(t)
+        values = alpha * alpha * self.ratios + sigma * sigma
+        precisions = (self.inverse.mT / values.unsqueeze(1)) @ self.inverse
+        slopes = self.slopes(path, t)
+        return AffineMix(
+            logits.log_softmax(0).mT,
+            velocities.permute(2, 0, 1),
+            scores.permute(2, 0, 1),
+            _common(slopes),
+            _common((precisions + precisions.mT) / 2),
+        )
 
     def slopes(self, path: Path, t: Time) -> Float[Tensor, "k d d"]:
         """The matrices of the pairs' affine velocities."""
@@ -117,6 +156,12 @@ class _Pairs:
     def _rates(self, path: Path, t: Time) -> Float[Tensor, "k d"]:
         """``alpha alpha' b + sigma sigma'``."""
         return path.alpha(t) * path.d_alpha(t) * self.ratios + path.sigma(t) * path.d_sigma(t)
+
+
+def _common(matrices: Tensor) -> Tensor:
+    """One matrix (1, d, d) in place of k that agree to rounding."""
+    gap, size = (matrices - matrices[0]).abs().max(), matrices[0].abs().max()
+    return matrices[:1] if float(gap) <= 100 * torch.finfo(matrices.dtype).eps * float(size) else matrices
 
 
 def _parameters(name: str, law: Gaussian | GaussianMixture) -> tuple[Tensor, Tensor, Tensor]:

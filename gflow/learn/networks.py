@@ -7,7 +7,7 @@ statistics), act on every row by itself, and take what they are conditioned on a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -15,8 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gflow.learn.layerwise import Activation, layerwise_log_norm
+from gflow.lipschitz.ball import check_balls
+from gflow.lipschitz.sampled import check_direction
+
 L = TypeVar("L", bound=nn.Module)
-Activation = Callable[[Tensor], Tensor]
 
 
 @runtime_checkable
@@ -65,6 +68,31 @@ class MLP(nn.Module):
         for layer in rest:
             h = layer(self.activation(h))
         return h
+
+    def ball_log_norm(
+        self,
+        centres: Float[Tensor, "n d"],
+        radii: Float[Tensor, " n"],
+        features: Tensor | None = None,
+        /,
+        *,
+        direction: int,
+    ) -> Float[Tensor, " n"]:
+        """An upper bound of ``log_norm(direction * Dy)`` on each ball of inputs, up to round-off.
+
+        Layer by layer (``learn.layerwise``): exact at radius 0 and monotone in the radius.
+
+        Raises:
+            ValueError: bad balls, a direction other than +1 and -1, outputs that are not as many as
+                inputs, or an activation without a known continuous derivative, such as ReLU.
+        """
+        check_direction(direction)
+        check_balls(centres, radii)
+        check_input(self, centres, features)
+        layers = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+        with torch.no_grad():
+            first = layers[0](centres) if self.features is None else layers[0](centres) + self.features(features)
+            return layerwise_log_norm(layers, self.activation, first, radii, direction=direction)
 
 
 class ConvNet(nn.Module):

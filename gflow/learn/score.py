@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from gflow.learn.networks import Body
+from gflow.lipschitz.ball import check_balls
+from gflow.lipschitz.sampled import check_direction
 from gflow.problems.path import Path
 from gflow.velocity import Time
 
 _FREQUENCIES = 4
 NOISE_FEATURES = 1 + 2 * _FREQUENCIES
 """Length of the feature vector in which a ``ScoreNetwork`` tells its body the noise level."""
+
+
+@runtime_checkable
+class BoundedBody(Body, Protocol):
+    """A body that bounds its own logarithmic norm over balls of inputs."""
+
+    def ball_log_norm(
+        self,
+        centres: Float[Tensor, "n d"],
+        radii: Float[Tensor, " n"],
+        features: Tensor | None = None,
+        /,
+        *,
+        direction: int,
+    ) -> Float[Tensor, " n"]:
+        """An upper bound of ``log_norm(direction * Dy)`` on each ball."""
+        ...
 
 
 class ScoreNetwork(nn.Module):
@@ -62,6 +82,36 @@ class ScoreNetwork(nn.Module):
         centred = x if self.data_mean is None else x - alpha * self.data_mean
         gain = alpha * self.data_std / (sigma * root)
         return gain * self.body(centred / root, features) - centred / variance
+
+    def ball_log_norm(
+        self, t: Time, centres: Float[Tensor, "n d"], radii: Float[Tensor, " n"], /, *, direction: int
+    ) -> Float[Tensor, " n"]:
+        """An upper bound of ``log_norm(direction * Ds(t, .))`` on each ball, up to round-off.
+
+        That of the body on the balls that it sees, of radius ``radius / sqrt v``, times the gain
+        over sqrt v, less ``direction / v``.
+
+        Raises:
+            ValueError: as the body does, or a ``t`` where sigma = 0.
+            TypeError: a body without ``ball_log_norm``, such as a ``ConvNet``.
+        """
+        if not isinstance(self.body, BoundedBody):
+            raise TypeError(
+                f"ball_log_norm: the body must have a method ball_log_norm, as MLP has, got {type(self.body).__name__}"
+            )
+        check_direction(direction)
+        check_balls(centres, radii)
+        # Arithmetic of floats, whatever the kind of t: one time for all balls.
+        time = float(t)
+        alpha, sigma = float(self.path.alpha(time)), float(self.path.sigma(time))
+        if sigma <= 0:
+            raise ValueError(f"t: there is no score at t={time}, where sigma = {sigma}")
+        variance = sigma * sigma + (alpha * self.data_std) ** 2
+        root = variance**0.5
+        centred = centres if self.data_mean is None else centres - alpha * self.data_mean
+        features = noise_features(alpha, sigma, centres)
+        inner: Tensor = self.body.ball_log_norm(centred / root, radii / root, features, direction=direction)
+        return alpha * self.data_std / (sigma * variance) * inner - direction / variance
 
 
 def coefficients(path: Path, t: Time, x: Float[Tensor, "n d"]) -> tuple[Time, Time]:

@@ -3,6 +3,7 @@
 A constant belongs to a direction of time (W2B-2): nothing here is a signless "Lipschitz constant".
 """
 
+from gflow.lipschitz.ball import BallBounded, BallLogNorm, ClosedForm, FieldLogNorm, LipschitzJacobian
 from gflow.lipschitz.lanczos import LanczosOsl, LanczosValues
 from gflow.lipschitz.pointwise import jacobian, log_norm
 from gflow.lipschitz.rows import check_rows_independent
@@ -10,10 +11,15 @@ from gflow.lipschitz.sampled import JacobianOsl, LipschitzEstimator, PairOsl
 from gflow.lipschitz.segment import MeanJacobian, mean_jacobian, pair_quotient
 
 __all__ = [
+    "BallBounded",
+    "BallLogNorm",
+    "ClosedForm",
+    "FieldLogNorm",
     "JacobianOsl",
     "LanczosOsl",
     "LanczosValues",
     "LipschitzEstimator",
+    "LipschitzJacobian",
     "MeanJacobian",
     "PairOsl",
     "check_rows_independent",

@@ -67,6 +67,16 @@ class SmoothDistribution(Distribution, Protocol):
         """``sup_x lambda_max(Hess log p)``, or a certified upper bound of it."""
         ...
 
+    def hessian_lipschitz(self) -> Estimate:
+        """Lipschitz constant of the Hessian in the spectral norm, or a certified upper bound of it."""
+        ...
+
+    def ball_log_norm(
+        self, centres: Float[Tensor, "n d"], radii: Float[Tensor, " n"], /, *, direction: int
+    ) -> Float[Tensor, " n"]:
+        """An upper bound of ``lambda_max(direction * Hess log p)`` on each ball."""
+        ...
+
 
 @runtime_checkable
 class Noisable(Protocol):
@@ -106,6 +116,20 @@ class NoisedScore:
             ValueError: no closed form is known for this law.
         """
         return self.distribution.at(self.path, t).score_osl()
+
+    def jacobian_lipschitz(self, t: Time, /) -> Estimate:
+        """The Lipschitz constant of the score's Jacobian at time t.
+
+        Raises:
+            ValueError: no constant over all space is known for this law.
+        """
+        return self.distribution.at(self.path, t).hessian_lipschitz()
+
+    def ball_log_norm(
+        self, t: Time, centres: Float[Tensor, "n d"], radii: Float[Tensor, " n"], /, *, direction: int
+    ) -> Float[Tensor, " n"]:
+        """An upper bound of ``lambda_max(direction * Hess log p_t)`` on each ball."""
+        return self.distribution.at(self.path, t).ball_log_norm(centres, radii, direction=direction)
 
 
 def normal(n: int, like: Float[Tensor, "... d"], generator: Generator) -> Float[Tensor, "n d"]:

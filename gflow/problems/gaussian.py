@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
 from gflow.estimate import Estimate
+from gflow.lipschitz.ball import check_balls
+from gflow.lipschitz.sampled import check_direction
 from gflow.problems.checks import require_finite, require_like, require_points, require_shape, spectrum
 from gflow.problems.distribution import normal
 from gflow.problems.path import Path
@@ -83,6 +86,23 @@ class Gaussian:
     def score_osl(self) -> Estimate:
         """``-1 / lambda_max(C)``, exact."""
         return Estimate.exact(-1.0 / float(self.values.max()))
+
+    def hessian_lipschitz(self) -> Estimate:
+        """0: the Hessian is constant."""
+        return Estimate.exact(0.0)
+
+    def ball_log_norm(
+        self, centres: Float[Tensor, "n d"], radii: Float[Tensor, " n"], /, *, direction: int
+    ) -> Float[Tensor, " n"]:
+        """``lambda_max(-direction * C^{-1})`` for every ball, exact.
+
+        Raises:
+            ValueError: bad balls, or a direction other than +1 and -1.
+        """
+        check_direction(direction)
+        check_balls(centres, radii)
+        require_points(centres, self.mu)
+        return torch.full_like(radii, float((-direction / self.values).max()))
 
     def mean(self) -> Float[Tensor, " d"]:
         """The mean m."""

@@ -10,11 +10,14 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from gflow.estimate import Estimate
+from gflow.lipschitz.ball import check_balls
+from gflow.lipschitz.sampled import check_direction
+from gflow.problems.ball import score_log_norm
 from gflow.problems.checks import require_chunk, require_finite, require_like, require_points, require_shape, spectrum
 from gflow.problems.components import BLOCK, Components, Full, Isotropic, SharedVariance
 from gflow.problems.distribution import normal
 from gflow.problems.gaussian import Gaussian
-from gflow.problems.osl import shared_variance_osl
+from gflow.problems.osl import shared_variance_hessian_lipschitz, shared_variance_osl
 from gflow.problems.path import Path
 from gflow.velocity import Time
 
@@ -109,6 +112,43 @@ class GaussianMixture:
             "use a sampled estimator of gflow.lipschitz"
         )
 
+    def hessian_lipschitz(self) -> Estimate:
+        """Lipschitz constant of ``x -> Hess log p`` for components with one isotropic variance v.
+
+        Exact where ``score_osl`` is, else the certified upper bound of ``problems.osl``.
+
+        Raises:
+            ValueError: components that do not share one isotropic variance: the Hessian is not Lipschitz.
+        """
+        if isinstance(self.components, SharedVariance):
+            variance = float(self.components.variance)
+            return shared_variance_hessian_lipschitz(self.weights, self.components.spread, variance)
+        if len(self.weights) == 1:
+            return Estimate.exact(0.0)
+        raise ValueError(
+            "hessian_lipschitz: no constant over all space is known unless all components share one isotropic "
+            "variance; ball_log_norm bounds the Hessian over balls"
+        )
+
+    def ball_log_norm(
+        self, centres: Float[Tensor, "n d"], radii: Float[Tensor, " n"], /, *, direction: int
+    ) -> Float[Tensor, " n"]:
+        """An upper bound of ``lambda_max(direction * Hess log p)`` on each ball, up to round-off.
+
+        For components of any covariance (``lipschitz.mixed``). With one isotropic variance it is sharper
+        (``problems.ball``) and never above ``score_osl``: for one or two modes, and grids of pairs with
+        product weights, it is the supremum along the axis.
+
+        Raises:
+            ValueError: bad balls, or a direction other than +1 and -1.
+        """
+        check_direction(direction)
+        check_balls(centres, radii)
+        require_points(centres, self.means)
+        rows = self._rows(self.means.numel())
+        blocks = zip(torch.split(centres, rows), torch.split(radii, rows), strict=True)
+        return torch.cat([score_log_norm(self.components, self.log_weights, x, r, direction) for x, r in blocks])
+
     def covariance_matrices(self) -> Float[Tensor, "k d d"]:
         """The components' covariances as matrices, also where they are isotropic."""
         if self.covariances.ndim == 3:
@@ -140,11 +180,14 @@ class GaussianMixture:
     def _blockwise(self, f: Callable[[Tensor, Tensor], Tensor], x: Tensor, width: int) -> Tensor:
         """A rowwise map whose temporaries hold ``width`` numbers per point."""
         require_points(x, self.means)
-        rows = max(1, BLOCK // width)
-        rows = rows if self.chunk is None else min(rows, self.chunk)
+        rows = self._rows(width)
         if len(x) <= rows:
             return f(x, self.log_weights)
         return torch.cat([f(block, self.log_weights) for block in torch.split(x, rows)])
+
+    def _rows(self, width: int) -> int:
+        rows = max(1, BLOCK // width)
+        return rows if self.chunk is None else min(rows, self.chunk)
 
     def _check(self) -> None:
         for name in ("weights", "means", "covariances"):

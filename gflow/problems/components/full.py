@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gflow.lipschitz.mixed import AffineMix
 from gflow.problems.components.protocol import covariance
 from gflow.velocity import Time
 
@@ -45,6 +46,13 @@ class Full:
         precisions = (self.axes / self.values.unsqueeze(1)) @ self.axes.mT
         mean_precision = (gamma.mT @ precisions.flatten(1)).reshape(len(x), *precisions.shape[1:])
         return covariance(gamma.mT, deviation.permute(2, 0, 1)) - mean_precision
+
+    def affine_mix(self, x: Float[Tensor, "n d"], log_weights: Float[Tensor, " k"]) -> AffineMix:
+        """Scores ``-C_k^{-1} (x - m_k)``, slopes ``-C_k^{-1}``."""
+        logits, scaled = self._logits(x, log_weights)
+        scores = -(self.axes @ scaled).permute(2, 0, 1)
+        precisions = (self.axes / self.values.unsqueeze(1)) @ self.axes.mT
+        return AffineMix(logits.log_softmax(0).mT, scores, scores, -precisions, precisions)
 
     def width(self) -> int:
         """Numbers per point in the largest temporary of ``hessian``."""

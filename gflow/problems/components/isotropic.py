@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gflow.lipschitz.mixed import AffineMix
 from gflow.problems.components.protocol import covariance
 from gflow.velocity import Time
 
@@ -54,6 +55,15 @@ class Isotropic:
         deviation = scores - (gamma.unsqueeze(1) * scores).sum(0)
         eye = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
         return covariance(gamma.mT, deviation.permute(2, 0, 1)) - (gamma.mT @ precisions)[:, None, None] * eye
+
+    def affine_mix(self, x: Float[Tensor, "n d"], log_weights: Float[Tensor, " k"]) -> AffineMix:
+        """Scores ``(m_k - x) / v_k``, slopes ``-I / v_k``."""
+        y = x - self.centre
+        log_gamma = self._logits(y, log_weights)[0].log_softmax(0).mT
+        scores = (self.spread - y.unsqueeze(1)) / self.variances.unsqueeze(1)
+        eye = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+        precisions = eye / self.variances[:, None, None]
+        return AffineMix(log_gamma, scores, scores, -precisions, precisions)
 
     def width(self) -> int:
         """Numbers per point in the largest temporary of ``hessian``."""

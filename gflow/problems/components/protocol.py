@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gflow.lipschitz.mixed import AffineMix
 from gflow.velocity import Time
 
 # Numbers in the largest temporary of one block of rows: 64 MiB in float64.
@@ -36,6 +37,10 @@ class Components(Protocol):
 
     def hessian(self, x: Float[Tensor, "n d"], log_weights: Float[Tensor, " k"]) -> Float[Tensor, "n d d"]:
         """The Hessian of the log-density."""
+        ...
+
+    def affine_mix(self, x: Float[Tensor, "n d"], log_weights: Float[Tensor, " k"]) -> AffineMix:
+        """The score at ``x`` as a mix of the components' affine scores: arrays (n, k, d)."""
         ...
 
     def width(self) -> int:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gflow.lipschitz.mixed import AffineMix
 from gflow.problems.components.protocol import BLOCK, covariance
 from gflow.problems.time import log
 from gflow.velocity import Time
@@ -65,6 +66,13 @@ class SharedVariance:
             cov = covariance(gamma, self.spread - mean.unsqueeze(1))
         eye = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
         return (cov / self.variance - eye) / self.variance
+
+    def affine_mix(self, x: Float[Tensor, "n d"], log_weights: Float[Tensor, " k"]) -> AffineMix:
+        """Scores ``m_k / v`` up to their common part, slopes ``-I / v``."""
+        log_gamma = self._logits(x - self.centre, log_weights).log_softmax(0).mT
+        scores = (self.spread / self.variance).expand(len(x), *self.spread.shape)
+        precision = (torch.eye(x.shape[1], dtype=x.dtype, device=x.device) / self.variance).unsqueeze(0)
+        return AffineMix(log_gamma, scores, scores, -precision, precision)
 
     def width(self) -> int:
         """Numbers per point in the largest temporary of ``hessian``."""
