@@ -1,6 +1,7 @@
 """W2 bounds and error budgets: one function per proposition (docs/theory). Fields in sampling time only."""
 
 from gflow.bounds.budget import ErrorBudget, FreshData, SamplerRun, ode_budget, sde_budget
+from gflow.bounds.certificate import Certificate, Form, Status, certify, steps_for
 from gflow.bounds.climbing import Account, Ladder, Profile
 from gflow.bounds.continuous import ladder
 from gflow.bounds.discrete import discrete_ladder
@@ -18,14 +19,18 @@ from gflow.bounds.variation import variation_bound
 
 __all__ = [
     "Account",
+    "Certificate",
     "ErrorBudget",
+    "Form",
     "FreshData",
     "Ladder",
     "Panels",
     "Profile",
     "SamplerRun",
     "SlackLedger",
+    "Status",
     "cauchy_schwarz_bound",
+    "certify",
     "discrete_ladder",
     "global_bound",
     "gronwall_bound",
@@ -36,6 +41,7 @@ __all__ = [
     "sharper_sde_bound",
     "sign_term",
     "slack_ledger",
+    "steps_for",
     "truncation_bound",
     "variation_bound",
 ]

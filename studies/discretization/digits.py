@@ -44,4 +44,4 @@ def sampler(config: Config, context: Context) -> Sampler:
     x0 = path.alpha(path.noise_time) * data[rows] + path.sigma(path.noise_time) * z
     span = path.noise_time - _STOP
     field = reverse(ProbabilityFlow(path, score), path.noise_time)
-    return Sampler(field, x0, span, tight(field, x0, span), None, config.digits_steps)
+    return Sampler(field, x0, span, tight(field, x0, span), config.digits_steps)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gflow.bounds import Certificate, Form, certify, steps_for
 from gflow.fields import ProbabilityFlow, RectifiedFlow, reverse
+from gflow.lipschitz import FieldLogNorm
 from gflow.ode import ConstantStep, ExplicitRK, PIController, solve_ivp
 from gflow.problems import LINEAR, VP, Gaussian, GaussianMixture, NoisedScore, gaussian_flow_map
 from gflow.transport import ExactW2
@@ -78,7 +79,8 @@ def _certificates(config: Config, case: Case, sampler: Sampler, ends: dict[int, 
 
 def _certify(case: Case, sampler: Sampler, n: int) -> Certificate:
     method, step = ExplicitRK(TABLEAUX[case.scheme]), ConstantStep(sampler.span / n)
-    return certify(sampler.field, sampler.x0, 0.0, sampler.span, method=method, controller=step, ball=sampler.ball)
+    ball = FieldLogNorm(sampler.field, 1)  # type: ignore[arg-type]  # all four samplers bound themselves
+    return certify(sampler.field, sampler.x0, 0.0, sampler.span, method=method, controller=step, ball=ball)
 
 
 def _adaptive(config: Config, case: Case, sampler: Sampler) -> list[dict[str, Any]]:
@@ -142,7 +144,7 @@ def _gaussian(config: Config, context: Context) -> Sampler:
     flow = ProbabilityFlow(path, NoisedScore(data, path))
     x0 = data.at(path, 2.0).sample(config.n, context.generator_for("start", key="gaussian"))
     exact = gaussian_flow_map(data, path, 2.0, 0.0, x0)
-    return Sampler(reverse(flow, 2.0), x0, 2.0, exact, None, config.steps)
+    return Sampler(reverse(flow, 2.0), x0, 2.0, exact, config.steps)
 
 
 def _mixture(config: Config, context: Context) -> Sampler:
@@ -153,7 +155,7 @@ def _mixture(config: Config, context: Context) -> Sampler:
     path = VP(1.0, 1.0, 3.0)
     flow = ProbabilityFlow(path, NoisedScore(data, path))
     x0 = data.at(path, 3.0).sample(config.n, context.generator_for("start", key="mixture"))
-    return Sampler(reverse(flow, 3.0), x0, 3.0, tight(reverse(flow, 3.0), x0, 3.0), None, config.steps)
+    return Sampler(reverse(flow, 3.0), x0, 3.0, tight(reverse(flow, 3.0), x0, 3.0), config.steps)
 
 
 def _rectified(config: Config, context: Context) -> Sampler:
@@ -164,7 +166,7 @@ def _rectified(config: Config, context: Context) -> Sampler:
     start = Gaussian(like, torch.eye(2).to(like))
     flow = RectifiedFlow(LINEAR, start, target)
     x0 = start.sample(config.n, context.generator_for("start", key="rectified"))
-    return Sampler(flow, x0, 1.0, tight(flow, x0, 1.0), None, config.steps)
+    return Sampler(flow, x0, 1.0, tight(flow, x0, 1.0), config.steps)
 
 
 PROBLEMS: dict[str, Callable[[Config, Any], Sampler]] = {

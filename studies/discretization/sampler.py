@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from gflow.lipschitz import BallLogNorm
 from gflow.ode import DOPRI5, ExplicitRK, PIController, solve_ivp
 from gflow.velocity import VelocityField
 
@@ -22,8 +21,6 @@ class Sampler:
     x0: Float[Tensor, "n d"]
     span: float
     exact: Float[Tensor, "n d"]
-    ball: BallLogNorm | None
-    """Bound of the logarithmic norm over balls, for the rigorous form."""
     steps: tuple[int, ...]
     """Numbers of steps on which its order is measured."""
 

@@ -32,10 +32,10 @@ def report(config: Config, rows: Sequence[Record], arrays: Arrays) -> Report:
 
 CHANGE = """## What would change our mind
 
-- **On the orders**: an interval that excludes the nominal order on a smooth field, at steps where the estimator calls the
-  order confirmed for another scheme, would refute the implementation.
-- **On the published schemes**: they are measured as their public code writes them, on a smooth game; a version that moves
-  the opponent with the stages keeps its order.
+- **On the orders**: an interval that excludes the nominal order on a smooth field, at steps where the estimator calls
+  the order confirmed for another scheme, would refute the implementation.
+- **On the published schemes**: they are measured as their public code writes them, on a smooth game; a version that
+  moves the opponent with the stages keeps its order.
 - **On the certificate**: one row in which the rigorous form lies below the dual W2 would refute it. The other two forms
   claim nothing beyond first order in the error.
 """

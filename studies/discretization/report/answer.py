@@ -47,8 +47,8 @@ def _certified(found: Sequence[Group]) -> str:
         values = [r.mean for r in g.ratios("pathwise") if r is not None]
         parts.append(f"{number(min(values))} to {number(max(values))} times for {METHODS[g.case.scheme]}")
     return (
-        f"On the four modes the pathwise certificate is {listed(parts)} the true W2 between the numerical and the exact "
-        "cloud, computed from the numerical solution alone."
+        f"On the four modes the pathwise certificate is {listed(parts)} the true W2 between the numerical and the "
+        "exact cloud, computed from the numerical solution alone."
     )
 
 
@@ -74,7 +74,7 @@ def _names(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> str:
         return ""
     return f"""## Schemes without the order of their name
 
-Each promises an order by its name or its source and has another. The error is that at the most steps, over the error of
+Each promises an order by its name or its source and has another. The error is that at the most steps, over that of
 the scheme that does what the name says; the exact flow is that of the joint game, or of the critic that is optimal at
 every time.
 
@@ -91,7 +91,8 @@ def _critics(found: Sequence[Group]) -> str:
     if inner:
         shown = [f"{number(g.errors[-1].mean)} for k = {g.case.problem.split('-')[0]}" for g in inner]
         parts.append(
-            f"With k Euler steps per critic the order stays 1 and the error grows with k (PARAM-8): {listed(shown)}, at "
+            f"With k Euler steps per critic the order stays 1 and the error grows with k (PARAM-8): {listed(shown)}, "
+            f"at "
             f"{inner[0].steps[-1]} steps."
         )
     if lag and lag[0].order is not None:
@@ -104,8 +105,8 @@ def _critics(found: Sequence[Group]) -> str:
 def _orders(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> str:
     return f"""## Observed orders
 
-Least squares of log error = log C + p log h + a h on the finest levels above the floor, with Student's interval (INT-4);
-over seeds, the interval between them. *Confirmed*: the interval lies within {WITHIN} of theory. *Pre-asymptotic*: the
+Least squares of log error = log C + p log h + a h on the finest levels above the floor, with Student's interval
+(INT-4); over seeds, the interval between them. *Confirmed*: the interval lies within {WITHIN} of theory. *Pre-asymptotic*: the
 local order still changes at the finest steps. Forms of Dormand-Prince and RK4 meet round-off before their fifth level.
 
 {tables.problems()}
@@ -135,7 +136,7 @@ W2 that these steps really leave (largest over the seeds).
 {tables.needed(found)}"""
 
 
-def _work(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> str:
+def _work(drawn: Mapping[str, Drawn]) -> str:
     return f"## Work and precision\n\n{placed(drawn, 'work')}" if "work" in drawn else ""
 
 
@@ -145,9 +146,12 @@ def _clocks(found: Sequence[Group]) -> str:
     if rule:
         row = rule[0].rows[0]
         parts.append(
-            f"The rule eps/sqrt(1 + |F|²) is Euler's method on another clock (INT-6): after {number(row['clock'])} on its "
-            f"own, the flow's clock shows {number(row['elapsed'])}, and the parameters are {number(row['error_at_elapsed'])} "
-            f"from the flow at that time and {number(row['error_at_clock'])} from the flow at the time that the steps add "
+            f"The rule eps/sqrt(1 + |F|²) is Euler's method on another clock (INT-6): after {number(row['clock'])} on "
+            f"its "
+            f"own, the flow's clock shows {number(row['elapsed'])}, and the parameters are "
+            f"{number(row['error_at_elapsed'])} "
+            f"from the flow at that time and {number(row['error_at_clock'])} from the flow at the time that the steps "
+            f"add "
             "up to. It controls no error."
         )
     if draws:
@@ -158,9 +162,12 @@ def _clocks(found: Sequence[Group]) -> str:
             [f"{number(v)} ({'one draw a step' if k == 'same' else 'one a stage'})" for k, v in ends.items()]
         )
         parts.append(
-            f"With minibatches the embedded error estimate of Heun-Euler falls with order {same} where both stages see one "
-            f"draw and with order {fresh} where each draws its own: it then measures the noise of the gradient, and step "
-            f"control would chase it (INT-5). The error of the run, {shown} at {draws[0].steps[-1]} steps, is the noise's in "
+            f"With minibatches the embedded error estimate of Heun-Euler falls with order {same} where both stages "
+            f"see one "
+            f"draw and with order {fresh} where each draws its own: it then measures the noise of the gradient, and "
+            f"step "
+            f"control would chase it (INT-5). The error of the run, {shown} at {draws[0].steps[-1]} steps, is the "
+            f"noise's in "
             "both."
         )
     return "## Clocks and minibatches\n\n" + "\n\n".join(parts) if parts else ""

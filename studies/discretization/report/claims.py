@@ -50,7 +50,8 @@ def _names(found: Sequence[Group]) -> Claim | None:
     top = max(chosen, key=lambda g: g.order.mean if g.order is not None else 0.0)
     assert top.order is not None
     return Claim(
-        "Schemes that freeze the opponent or the critic, redraw within a step, or add a penalty after it lose the order "
+        "Schemes that freeze the opponent or the critic, redraw within a step, or add a penalty after it lose the "
+        "order "
         "that their name promises",
         "failed" if held else "ok",
         f"{count(len(chosen), 'scheme')}; largest order observed {number(top.order.mean)} ({top.label}, "
@@ -132,7 +133,8 @@ def _draws(found: Sequence[Group]) -> Claim | None:
         return None
     good = abs(same.mean - 2) <= 4 * WITHIN and abs(fresh.mean - 1) <= 4 * WITHIN
     return Claim(
-        "With one minibatch a step the embedded error estimate measures the step (order 2); with one a stage, the noise "
+        "With one minibatch a step the embedded error estimate measures the step (order 2); with one a stage, the "
+        "noise "
         "of the gradient (order 1)",
         "ok" if good else "failed",
         f"{number(same.mean)} against {number(fresh.mean)}",

@@ -134,7 +134,8 @@ def _certificate(found: Sequence[Group]) -> Drawn | None:
     parts = [f"{METHODS[g.case.scheme]} {_span(g, 'pathwise')}" for g in groups]
     return Drawn(
         make,
-        f"The discretization certificate on the four modes: true $W_2$ between the exact and the numerical cloud, and its "
+        f"The discretization certificate on the four modes: true $W_2$ between the exact and the numerical cloud, and "
+        f"its "
         f"three bounds. `pathwise` over $W_2$: {'; '.join(parts)}. {_sizes(groups)}.",
     )
 
@@ -164,7 +165,8 @@ def _where(found: Sequence[Group], arrays: Arrays) -> Drawn | None:
     steps = len(stored[0][1]["s"]) - 1
     return Drawn(
         make,
-        f"Where the error enters on the four modes with {steps} steps, and what the flow makes of it: the defect of the "
+        f"Where the error enters on the four modes with {steps} steps, and what the flow makes of it: the defect of "
+        f"the "
         f"numerical solution, and the pathwise bound up to each time. Seed {stored[0][0].records[0].seed}.",
     )
 
@@ -189,7 +191,8 @@ def _work(found: Sequence[Group]) -> Drawn | None:
 
     return Drawn(
         make,
-        "Work-precision: error against evaluations with equal steps (solid) and under step control at the tolerances of "
+        "Work-precision: error against evaluations with equal steps (solid) and under step control at the tolerances "
+        "of "
         f"the config (dotted). Lower and further left is better. {_sizes([g for gs in shown.values() for g in gs])}.",
     )
 
