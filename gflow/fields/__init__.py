@@ -1,8 +1,21 @@
 """Velocity fields of generative flows, each stating its own direction of time."""
 
+from gflow.fields.affine import AffineGenerator, FrozenCritic, LaggingCritic
 from gflow.fields.diffusion import ProbabilityFlow, ReverseDrift
 from gflow.fields.direction import Reversed, reverse
 from gflow.fields.displacement import GaussianDisplacement
 from gflow.fields.rectified import RectifiedFlow
+from gflow.fields.time_change import TimeChange
 
-__all__ = ["GaussianDisplacement", "ProbabilityFlow", "RectifiedFlow", "ReverseDrift", "Reversed", "reverse"]
+__all__ = [
+    "AffineGenerator",
+    "FrozenCritic",
+    "GaussianDisplacement",
+    "LaggingCritic",
+    "ProbabilityFlow",
+    "RectifiedFlow",
+    "ReverseDrift",
+    "Reversed",
+    "TimeChange",
+    "reverse",
+]
