@@ -50,12 +50,12 @@ STUDY: Study[Config, Case] = Study(
     presets={
         "smoke": Config(
             n=16,
-            steps=(10, 20, 40, 80, 160),
-            certified_up_to=20,
+            steps=(12, 24, 48, 96, 192),
+            certified_up_to=24,
             tolerances=(1e-3,),
             targets=(1e-1,),
             kappas=(10.0, 20.0, 40.0, 80.0, 160.0),
-            n_digits=8,
+            n_digits=4,
             digits_steps=(8, 16, 32, 64, 128),
             train_steps=60,
             width=16,

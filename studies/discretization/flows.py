@@ -28,6 +28,7 @@ _FIRST, _MOST = 5, 4000  # steps between which the number for a given W2 is look
 def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
     """One repeat: a sampler from a random cloud, by one method."""
     sampler = PROBLEMS[case.problem](config, context)
+    steps = [n // case.coarser for n in sampler.steps]
     tableau = TABLEAUX[case.scheme]
     ends: dict[int, Tensor] = {}
 
@@ -36,25 +37,22 @@ def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
         return ends[n]
 
     spent = tableau.stages - tableau.fsal
-    row = ladder(
-        at, sampler.steps, sampler.span, sampler.exact, case.order, evaluations=lambda n: n * spent + tableau.fsal
-    )
-    distances = [ExactW2()(ends[n], sampler.exact).sqrt() for n in sampler.steps]
+    row = ladder(at, steps, sampler.span, sampler.exact, case.order, evaluations=lambda n: n * spent + tableau.fsal)
+    distances = [ExactW2()(ends[n], sampler.exact).sqrt() for n in steps]
     return {
         **row,
         "n": len(sampler.x0),
         "d": sampler.x0.shape[1],
         "w2": distances,
-        "certificate": _certificates(config, case, sampler, ends),
+        "certificate": _certificates([n for n in steps if n <= config.certified_up_to], case, sampler, ends),
         "adaptive": _adaptive(config, case, sampler),
         "needed": _needed(config, case, sampler),
         "arrays": _profile(case, sampler, context),
     }
 
 
-def _certificates(config: Config, case: Case, sampler: Sampler, ends: dict[int, Tensor]) -> dict[str, Any]:
+def _certificates(steps: list[int], case: Case, sampler: Sampler, ends: dict[int, Tensor]) -> dict[str, Any]:
     """The three forms along the steps, beside W2, and the orders with which they fall."""
-    steps = [n for n in sampler.steps if n <= config.certified_up_to]
     found = [_certify(case, sampler, n) for n in steps]
     values: dict[str, list[Any]] = {
         "pathwise": [c.pathwise for c in found],

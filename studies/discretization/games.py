@@ -22,7 +22,7 @@ NOTEBOOK_HEUN = ButcherTableau("notebook Heun", 1, ((), (Fraction(1, 2),)), (Fra
 """The tableau that the ODE-GAN notebook calls Heun's: sum b_i c_i = 1/4, so it has order 1 (CODE-1)."""
 _SPAN = 2.0
 _GAMMA = 0.05
-_TIGHT = PIController(rtol=1e-13, atol=1e-13)
+_TIGHT = PIController(rtol=1e-12, atol=1e-12)
 
 Players = Mapping[str, Tensor]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gflow.fields import AffineGenerator
-from gflow.ode import RK4, ConstantStep, ExplicitRK, solve_ivp
+from gflow.ode import DOPRI5, ConstantStep, ExplicitRK, PIController, solve_ivp
 from gflow.problems import Gaussian
 from studies.discretization.config import Case, Config
 from studies.discretization.measure import TABLEAUX, ladder, stepped
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Theta = Mapping[str, Tensor]
 _SPAN = 1.0
-_LAG_STEPS = 20  # steps per unit of kappa: RK4 then adds nothing to the lag
+_TIGHT = PIController(rtol=1e-10, atol=1e-10)
 
 
 def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
@@ -48,7 +48,10 @@ def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
     def refreshing(n: int) -> Any:
         return _with_refreshes(generator, theta, case.scheme, n, inner)
 
-    return ladder(refreshing, config.steps, _SPAN, exact, case.order, evaluations=lambda n: n * tableau.stages)
+    # Twice the steps are multiples of 8, so that no refresh is cut short.
+    return ladder(
+        refreshing, [2 * n for n in config.steps], _SPAN, exact, case.order, evaluations=lambda n: n * tableau.stages
+    )
 
 
 def run_lag(config: Config, case: Case, context: Context) -> dict[str, Any]:
@@ -57,8 +60,8 @@ def run_lag(config: Config, case: Case, context: Context) -> dict[str, Any]:
     start = {"theta": theta, "critic": generator.critic(theta)}
 
     def lagging(kappa: int) -> Any:
-        steps = int(_LAG_STEPS * kappa)
-        return stepped(generator.joint(float(kappa)), start, 0.0, _SPAN, RK4, steps)["theta"]  # type: ignore[index]
+        field = generator.joint(float(kappa))
+        return solve_ivp(field, start, 0.0, _SPAN, method=ExplicitRK(DOPRI5), controller=_TIGHT).y1["theta"]
 
     return ladder(
         lagging,
@@ -66,7 +69,7 @@ def run_lag(config: Config, case: Case, context: Context) -> dict[str, Any]:
         1.0,
         generator.exact(_SPAN, theta),
         case.order,
-        evaluations=lambda kappa: 4 * int(_LAG_STEPS * kappa),
+        evaluations=lambda kappa: kappa,  # the rate itself: what the lag is paid with
     )
 
 

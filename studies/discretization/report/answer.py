@@ -62,7 +62,7 @@ def sections(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> list[str]:
         _names(found, drawn),
         _orders(found, drawn),
         _certificates(found, drawn),
-        _work(found, drawn),
+        _work(drawn),
         _clocks(found),
     )
     return [part for part in made if part]
@@ -106,8 +106,8 @@ def _orders(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> str:
     return f"""## Observed orders
 
 Least squares of log error = log C + p log h + a h on the finest levels above the floor, with Student's interval
-(INT-4); over seeds, the interval between them. *Confirmed*: the interval lies within {WITHIN} of theory. *Pre-asymptotic*: the
-local order still changes at the finest steps. Forms of Dormand-Prince and RK4 meet round-off before their fifth level.
+(INT-4); over seeds, the interval between them. *Confirmed*: the interval lies within {WITHIN} of theory.
+*Pre-asymptotic*: the local order still changes at the finest steps.
 
 {tables.problems()}
 {tables.orders([g for g in found if g.case.kind != "minibatch"])}

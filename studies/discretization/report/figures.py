@@ -16,23 +16,24 @@ from studies.drawn import Drawn
 from studies.numbers import count, number, pooled
 
 _FORMS = ("pathwise", "local", "rigorous")
-_CRITICS = {
-    "critic/tracking-euler": ("tracked, Euler", "euler", "-"),
-    "critic/tracking-midpoint": ("tracked, midpoint", "midpoint", "-"),
-    "critic/tracking-rk4": ("tracked, RK4", "rk4", "-"),
-    "critic/frozen-midpoint": ("frozen, midpoint", "midpoint", (0, (3, 1.5))),
-    "critic/frozen-rk4": ("frozen, RK4", "rk4", (0, (3, 1.5))),
-}
-_GAMES = {
-    "game/joint-euler": ("joint, Euler", "euler", "-"),
-    "game/joint-heun": ("joint, Heun", "heun", "-"),
-    "game/joint-rk4": ("joint, RK4", "rk4", "-"),
-    "game/frozen-heun": ("frozen, Heun", "heun", (0, (3, 1.5))),
-    "game/frozen-rk4": ("frozen, RK4", "rk4", (0, (3, 1.5))),
-}
-_PENALTIES = {
-    "game/penalty-inside": ("inside", "heun", "-"),
-    "game/penalty-outside": ("outside", "heun", (0, (3, 1.5))),
+_KEPT, _LOST = ("-", None), ((0, (3, 1.5)), "none")
+# Lines of each panel: what the order needs (solid), and the same method without it (dashed, hollow).
+_PANELS = {
+    "Critic": {
+        "critic/tracking-euler": _KEPT,
+        "critic/tracking-midpoint": _KEPT,
+        "critic/tracking-rk4": _KEPT,
+        "critic/frozen-midpoint": _LOST,
+        "critic/frozen-rk4": _LOST,
+    },
+    "Game": {
+        "game/joint-euler": _KEPT,
+        "game/joint-heun": _KEPT,
+        "game/joint-rk4": _KEPT,
+        "game/frozen-heun": _LOST,
+        "game/frozen-rk4": _LOST,
+    },
+    "Penalty": {"game/penalty-inside": _KEPT, "game/penalty-outside": _LOST},
 }
 
 
@@ -81,30 +82,31 @@ def _orders(found: Sequence[Group]) -> Drawn | None:
 def _games(found: Sequence[Group]) -> Drawn | None:
     """Critics, games and penalties: the same method with and without what it needs."""
     by_name = {g.case.name: g for g in found}
-    sets = [("Critic", _CRITICS), ("Game", _GAMES), ("Penalty, Heun", _PENALTIES)]
-    shown = [(title, {n: s for n, s in lines.items() if n in by_name}) for title, lines in sets]
-    shown = [(title, lines) for title, lines in shown if lines]
+    shown = {t: {by_name[n]: style for n, style in lines.items() if n in by_name} for t, lines in _PANELS.items()}
+    shown = {title: lines for title, lines in shown.items() if lines}
     if not shown:
         return None
 
     def make() -> Figure:
-        figure, axes = plot.panels(1, len(shown), height=3.1)
-        for at, (title, lines) in zip(axes, shown, strict=True):
-            for name, (text, scheme, style) in lines.items():
-                _line(at, by_name[name], text, scheme, linestyle=style)
+        figure, axes = plot.panels(1, len(shown), height=3.0)
+        for at, (title, lines) in zip(axes, shown.items(), strict=True):
+            for g, (dashes, face) in lines.items():
+                text = METHODS[g.case.scheme] if face is None else "the same without it"
+                style = {} if face is None else {"markerfacecolor": face, "markersize": 7.0}
+                _line(at, g, text, g.case.scheme, linestyle=dashes, **style)
             at.set_title(title)
             at.set_xlabel("steps")
-            plot.reference_slopes(at, (1, 2, 4) if title != "Penalty, Heun" else (1, 2))
-            at.legend(loc="lower left", fontsize=7)
+            plot.reference_slopes(at, sorted({int(g.case.order) for g in lines}))
         axes[0].set_ylabel("RMS error at the end")
+        plot.grouped_legend(figure)
         return figure
 
-    groups = [by_name[name] for _, lines in shown for name in lines]
+    groups = [g for lines in shown.values() for g in lines]
     return Drawn(
         make,
-        "The same methods with what their order needs (solid) and without (dashed): the critic re-optimised at every "
-        "stage, the opponent moved with the stages, the penalty inside the field. Slopes 1, 2 and 4 dotted. "
-        f"{_sizes(groups)}.",
+        "The same methods with what their order needs (solid) and without it (dashed, hollow): the critic optimal at "
+        "every stage, the opponent moved with the stages, the penalty inside the field. The dashed lines lie on "
+        f"Euler's. Slopes of the orders dotted. {_sizes(groups)}.",
     )
 
 
