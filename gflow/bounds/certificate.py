@@ -228,8 +228,8 @@ class _Climb:
             defects.append(rms(step.size.mean(0)))
         status = Status.NOT_ASKED if self.ball is None else Status.BLOW_UP if self.rho is None else Status.RIGOROUS
         return Certificate(
-            pathwise=Estimate.bound(log_rms(self.log_pathwise)),
-            local=Estimate.bound(self.log_local),
+            pathwise=Estimate.bound(log_rms(self.log_pathwise), bias="unknown"),
+            local=Estimate.bound(self.log_local, bias="unknown"),
             rigorous=None if self.rho is None else Estimate.bound(log(rms(self.rho)), bias="up"),
             status=status,
             detail=self.detail,

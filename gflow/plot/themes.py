@@ -57,6 +57,7 @@ COLOURS: Mapping[str, str] = MappingProxyType(
         "bosh3": "C5",
         "rk4": "C2",
         "dopri5": "C4",
+        "tsit5": "C4",  # told from dopri5 by its mark
         # forms of the discretization certificate, beside the rungs of the same names
         "rigorous": "C1",
     }
@@ -64,7 +65,7 @@ COLOURS: Mapping[str, str] = MappingProxyType(
 """Colour of a quantity, as a place in the palette of the theme that is drawn."""
 
 MARKERS: Mapping[str, str] = MappingProxyType(
-    {"euler": "o", "midpoint": "v", "heun": "s", "bosh3": "D", "rk4": "^", "dopri5": "P"}
+    {"euler": "o", "midpoint": "v", "heun": "s", "bosh3": "D", "rk4": "^", "dopri5": "P", "tsit5": "X"}
 )
 """Mark of a one-step method, so that lines are told apart without their colour."""
 
