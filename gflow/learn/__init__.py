@@ -13,7 +13,7 @@ from gflow.learn.matching import (
     uniform_times,
 )
 from gflow.learn.networks import MLP, Body, ConvNet
-from gflow.learn.score import NOISE_FEATURES, ScoreNetwork, noise_features
+from gflow.learn.score import NOISE_FEATURES, BoundedBody, ScoreNetwork, noise_features
 from gflow.learn.training import (
     FitError,
     FitRecord,
@@ -31,6 +31,7 @@ __all__ = [
     "MLP",
     "NOISE_FEATURES",
     "Body",
+    "BoundedBody",
     "ConvNet",
     "FitError",
     "FitRecord",

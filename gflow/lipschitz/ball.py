@@ -73,7 +73,7 @@ class LipschitzJacobian:
     """``log_norm(Dv(centre)) + K radius``, K a Lipschitz constant of the Jacobian; never above ``osl``.
 
     The logarithmic norm moves by at most ``|Dv(x) - Dv(c)| <= K |x - c|`` in the spectral norm
-    (Soderlind 2006, eq. 2.7). Costs one Jacobian and one eigenvalue per ball.
+    (Soderlind 2006). Costs one Jacobian and one eigenvalue per ball.
     """
 
     field: VelocityField[Tensor]

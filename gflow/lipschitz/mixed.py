@@ -63,13 +63,15 @@ def mixed_log_norm(mix: AffineMix, radii: Float[Tensor, " n"]) -> Float[Tensor, 
     """
     if mix.log_gamma.shape[1] == 1:
         return log_norm(mix.slopes).expand(len(radii)).clone()
-    weights = _weights(mix, radii)
-    v, s = (_centred(weights.gamma, part) for part in (mix.velocities, mix.scores))
+    gamma = mix.log_gamma.exp()
+    s = _centred(gamma, mix.scores)
+    weights = _weights(mix, gamma, s, radii)
     shared = len(mix.slopes) == len(mix.precisions) == 1
     if shared and mix.is_score:
         return log_norm(mix.slopes + _gram(weights.highest, s))  # Cov(s) <= E (s - c)(s - c)^T for any c
-    mean_slope = mix.slopes if len(mix.slopes) == 1 else torch.einsum("nk,kab->nab", weights.gamma, mix.slopes)
-    jacobian = mean_slope + (weights.gamma[:, :, None] * v).mT @ s
+    v = _centred(gamma, mix.velocities)
+    mean_slope = mix.slopes if len(mix.slopes) == 1 else torch.einsum("nk,kab->nab", gamma, mix.slopes)
+    jacobian = mean_slope + (gamma[:, :, None] * v).mT @ s
     # What a weight's change adds, delta v s^T, lies between -fall and rise times the two halves of its symmetric part.
     along, against = _halves(v, s)
     local = log_norm(jacobian + _gram(weights.rise, along) + _gram(weights.fall, against))
@@ -97,21 +99,20 @@ class _Weights:
         return torch.maximum(self.rise, self.fall)
 
 
-def _weights(mix: AffineMix, radii: Tensor) -> _Weights:
+def _weights(mix: AffineMix, gamma: Tensor, s: Tensor, radii: Tensor) -> _Weights:
     """From the log-odds of each weight and how far they reach; none falls by more than all others rise."""
-    gamma, top = mix.log_gamma.exp(), mix.log_gamma.argmax(1, keepdim=True)
+    top = mix.log_gamma.argmax(1, keepdim=True)
     # 1 - gamma has no digits left for the largest weight: the others are summed by themselves.
     masked = mix.log_gamma.scatter(1, top, -math.inf)
     others, log_rest = masked.softmax(1), torch.log1p(-gamma).scatter(1, top, masked.logsumexp(1, keepdim=True))
-    rest = (1 - gamma).unsqueeze(2)
-    away = _centred(gamma, mix.scores) / rest
-    of_top = mix.scores.gather(1, top.unsqueeze(2).expand(-1, 1, mix.scores.shape[2]))[:, 0]
-    away_top = of_top - (others.unsqueeze(2) * mix.scores).sum(1)
-    distance = away.norm(dim=2).scatter(1, top, away_top.norm(dim=1, keepdim=True))
+    rest = 1 - gamma
+    of_top = s.gather(1, top.unsqueeze(2).expand(-1, 1, s.shape[2]))[:, 0]
+    away_top = of_top - _mean(others, s)
+    distance = (s.norm(dim=2) / rest).scatter(1, top, away_top.norm(dim=1, keepdim=True))
     reach = radii[:, None] * distance
     if len(mix.precisions) > 1:
         narrower = _pairwise(mix.precisions, lambda m: log_norm(m).clamp_min(0.0)).mT
-        curvature = (gamma @ narrower / rest[:, :, 0]).scatter(1, top, (others @ narrower).gather(1, top))
+        curvature = (gamma @ narrower / rest).scatter(1, top, (others @ narrower).gather(1, top))
         reach = reach + radii[:, None] ** 2 / 2 * curvature
     rise = (torch.sigmoid(mix.log_gamma - log_rest + reach) - gamma).clamp_min(0.0)
     return _Weights(gamma, rise, torch.minimum(gamma, rise.sum(1, keepdim=True) - rise))
@@ -159,7 +160,11 @@ def _halves(v: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _centred(gamma: Tensor, parts: Tensor) -> Tensor:
-    return parts - (gamma.unsqueeze(2) * parts).sum(1, keepdim=True)
+    return parts - _mean(gamma, parts).unsqueeze(1)
+
+
+def _mean(gamma: Tensor, parts: Tensor) -> Tensor:
+    return (gamma.unsqueeze(1) @ parts)[:, 0]
 
 
 def _gram(factors: Tensor, parts: Tensor) -> Tensor:

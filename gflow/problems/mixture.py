@@ -136,8 +136,8 @@ class GaussianMixture:
         """An upper bound of ``lambda_max(direction * Hess log p)`` on each ball, up to round-off.
 
         For components of any covariance (``lipschitz.mixed``). With one isotropic variance it is sharper
-        (``problems.ball``) and never above ``score_osl``: for one or two modes, and grids of pairs with
-        product weights, it is the supremum along the axis.
+        (``problems.ball``) and, for direction +1, never above ``score_osl``: there it is the supremum for
+        one or two modes, and for grids of pairs with product weights.
 
         Raises:
             ValueError: bad balls, or a direction other than +1 and -1.

@@ -111,6 +111,7 @@ def test_for_a_grid_of_pairs_the_bound_is_the_supremum(sides, variance, radius, 
     found = norm_of(law, 1)(moved.reshape(-1, 2)).reshape(-1, len(x)).amax(0)
     bound = law.ball_log_norm(x, torch.full((len(x),), radius, dtype=F64), direction=1)
     assert bool((bound <= found + law.hessian_lipschitz().mean * radius / 1000 + slack(law, x)).all())
+    assert bool((bound >= found - slack(law, x)).all())
 
 
 @pytest.mark.parametrize("radius", [0.05, 0.2, 0.4])
