@@ -33,7 +33,7 @@ from gflow.ode.interpolation import DenseOutput
 from gflow.velocity import VelocityField
 
 T = TypeVar("T", float, Tensor)
-_STEEP, _TOO_STEEP = 300.0, 1e6
+_STEEP, _TOO_STEEP = 300.0, 1e5
 """h |A| above which a step is halved, so that no exponential comes near overflow; above which it is refused."""
 
 
@@ -103,7 +103,7 @@ def ladder(
 
     Raises:
         ValueError: bad clouds, ``s1 <= s0``, ``tol <= 0``, ``nodes < 1``, an infinite constant, fields that
-            couple rows or return another shape, or growth by more than e^1000000 in one step.
+            couple rows or return another shape, or growth by more than e^100000 in one step.
         SolveError: the joint solve failed; its message names the time and the particles.
     """
     x, y = ordered_pairs(x0, y0, paired=paired)
