@@ -196,14 +196,14 @@ def assemble(
     evaluations: int,
 ) -> Ladder:
     """The rungs of a sequence of steps that carries the differences ``e0`` to that of ``ends``."""
-    length, (x, y) = e0.norm(dim=1), ends
+    length, (x, y) = e0.double().norm(dim=1), ends
     has_global = all(step.global_growth is not None for step in steps)
     local = rungs.scalar(rungs.rms(length), [s.local_growth for s in steps], [s.log_local_source for s in steps])
     published = [s.global_growth for s in steps if s.global_growth is not None]
     top = rungs.scalar(rungs.rms(length), published, [s.log_global_source for s in steps]) if has_global else None
     formed = all(step.transition is not None for step in steps)
     return Ladder(
-        synchronous=Estimate.bound(rungs.log_rms((x - y).norm(dim=1).log()), bias="up"),
+        synchronous=Estimate.bound(rungs.log_rms((x - y).double().norm(dim=1).log()), bias="up"),
         propagator=Estimate.bound(rungs.propagator(e0, steps), bias="up") if formed else None,
         pathwise=Estimate.bound(rungs.pathwise(length, steps), bias="up"),
         local=Estimate.bound(local, bias="up"),

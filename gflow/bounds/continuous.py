@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -33,11 +33,13 @@ from gflow.ode.interpolation import DenseOutput
 from gflow.velocity import VelocityField
 
 T = TypeVar("T", float, Tensor)
+_STEEP, _TOO_STEEP = 300.0, 1e5
+"""h |A| above which a step is halved, so that no exponential comes near overflow; above which it is refused."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """Everything about the pairs at one time."""
+    """Everything about the pairs at one time, in float64."""
 
     s: float
     e: Tensor
@@ -51,6 +53,11 @@ class Node:
     constant: Estimate | None
     """One-sided Lipschitz constant of g at s."""
     rates: Rates
+
+    @property
+    def steepness(self) -> float:
+        """The largest rate of the pairs, in size."""
+        return float((self.mu if self.A is None else self.A.flatten(1).norm(dim=1)).abs().max())
 
 
 def ladder(
@@ -74,6 +81,12 @@ def ladder(
     the fourth-order Magnus exponential, growth and sources are Simpson sums. Since c_k is defined
     by e_{k+1} = Phi_k e_k + c_k, the rungs are ordered and at least ||x_S - y_S|| to round-off.
 
+    How accurate they are is another matter: ``tol`` controls the pair (x, y) alone, and the rungs
+    above ``synchronous`` are sums of fourth order on the steps that it takes. On four modes they are
+    1e-4 (relative) from their limit at the default ``tol``, and the two Gauss nodes of the default
+    put ``pathwise`` and ``local`` 5e-4 low: lower ``tol`` and raise ``nodes`` for more digits.
+    Steps over which the model grows by more than e^300, possible where the pairs rest, are halved.
+
     Args:
         f: reference field in the direction of integration; its expectation law is that of x.
         g: model field, whose Jacobian is needed (closed form where it has ``.jacobian``).
@@ -89,8 +102,8 @@ def ladder(
         paired: row i of ``y0`` belongs to row i of ``x0``.
 
     Raises:
-        ValueError: bad clouds, ``s1 <= s0``, ``tol <= 0``, ``nodes < 1``, an infinite constant, or fields
-            that couple rows or return another shape.
+        ValueError: bad clouds, ``s1 <= s0``, ``tol <= 0``, ``nodes < 1``, an infinite constant, fields that
+            couple rows or return another shape, or growth by more than e^100000 in one step.
         SolveError: the joint solve failed; its message names the time and the particles.
     """
     x, y = ordered_pairs(x0, y0, paired=paired)
@@ -148,16 +161,17 @@ def climb(
 ) -> Ladder:
     """The ladder along given pairs: ``pair(s)`` returns x, y and x', and y solves y' = g(s, y)."""
     with torch.no_grad():
-        first = last = _node(pair, g, grid[0], osl, nodes)
-        steps, account, seen, constants = [], [], [first.rates], [first.constant]
-        for start, end in zip(grid[:-1], grid[1:], strict=True):
-            before = last
-            middle, last = (_node(pair, g, s, osl, nodes) for s in ((start + end) / 2, end))
-            steps.append(_step(before, middle, last, end - start))
-            account.append(_account(before.rates, middle.rates, last.rates, end - start))
+        first = _node(pair, g, grid[0], osl, nodes)
+        steps, account, seen, constants, times = [], [], [first.rates], [first.constant], [first.s]
+        for before, middle, last in _thirds(lambda s: _node(pair, g, s, osl, nodes), first, grid):
+            h = last.s - before.s
+            steps.append(_step(before, middle, last, h))
+            account.append(_account(before.rates, middle.rates, last.rates, h))
             seen.append(last.rates)
+            times.append(last.s)
             constants += [middle.constant, last.constant]
     entering, arriving = contributions(steps)
+    grid = tuple(times)
     distance, error = tuple(r.distance for r in seen), tuple(r.error for r in seen)
     return assemble(
         first.e,
@@ -170,6 +184,25 @@ def climb(
     )
 
 
+def _thirds(at: Callable[[float], Node], before: Node, grid: tuple[float, ...]) -> Iterator[tuple[Node, Node, Node]]:
+    """Start, middle and end of every step of the grid, halved where it is too steep for an exponential."""
+    ends = list(reversed(grid[1:]))
+    while ends:
+        middle, last = at((before.s + ends[-1]) / 2), at(ends[-1])
+        steepness = (last.s - before.s) * max(node.steepness for node in (before, middle, last))
+        if steepness > _TOO_STEEP:
+            raise ValueError(
+                f"g: grows at rate {steepness / (last.s - before.s):.3g} between s = {before.s:.6g} and "
+                f"{last.s:.6g}, too steep for a bound; expected rate times step below {_TOO_STEEP:.0e}"
+            )
+        if steepness > _STEEP:
+            ends.append(middle.s)
+            continue
+        ends.pop()
+        yield before, middle, last
+        before = last
+
+
 def _node(
     pair: Callable[[float], tuple[Tensor, Tensor, Tensor]],
     g: VelocityField[Tensor],
@@ -179,15 +212,16 @@ def _node(
 ) -> Node:
     x, y, velocity = pair(s)
     gx, gy = g(s, x), g(s, y)
-    e, delta = x - y, velocity - gx
+    e, delta, gap = ((x - y).double(), (velocity - gx).double(), (gx - gy).double())
     small = x.shape[1] <= PROPAGATOR_UP_TO
     # Above 8 dimensions only logarithmic norms are kept, so rows go in chunks of bounded memory.
     parts = [mean_jacobian(g, s, x[k], y[k], nodes=nodes, vx=gx[k], vy=gy[k]) for k in row_chunks(x)]
-    rates = Rates.at(e, delta, gx - gy, lambda: torch.bmm(jacobian(g, s, x), delta[:, :, None])[:, :, 0])
+    rates = Rates.at(e, delta, gap, lambda: torch.bmm(jacobian(g, s, x).double(), delta[:, :, None])[:, :, 0])
     constant = None if osl is None else osl(s)
     if constant is not None and not math.isfinite(constant.mean):
         raise ValueError(f"osl: expected a finite constant at s = {s:.6g}, got {constant.mean}")
-    return Node(s, e, delta, parts[0].A if small else None, torch.cat([p.mu for p in parts]), constant, rates)
+    A, mu = parts[0].A.double() if small else None, torch.cat([p.mu for p in parts]).double()
+    return Node(s, e, delta, A, mu, constant, rates)
 
 
 def _step(a: Node, m: Node, b: Node, h: float) -> Step:

@@ -48,8 +48,9 @@ def discrete_ladder(
     """The ladder between two Euler, or two Euler-Maruyama, runs on one grid and one noise (W2B-19, W2B-5).
 
     With A_k the mean Jacobian of g between the pair at step k (secant correction), the difference
-    obeys e_{k+1} = (I + h A_k) e_k + h delta_k exactly: shared additive noise cancels. The rungs use
-    |I + h A_k| in place of exp(h mu).
+    obeys e_{k+1} = (I + h A_k) e_k + h delta_k but for round-off: shared additive noise cancels. The
+    rungs use |I + h A_k| in place of exp(h mu), and c_k = e_{k+1} - (I + h A_k) e_k itself in place of
+    h delta_k, which differs where points far from the origin leave more round-off than e_k is long.
 
     Args:
         f: reference drift in sampling time.
@@ -103,8 +104,9 @@ def _climb(
         if constant is not None and not 0 <= constant.mean < math.inf:
             raise ValueError(f"step_constant: expected a finite number >= 0 at s = {s:.6g}, got {constant.mean}")
         certified = certified and constant is not None and constant.bias in ("none", "up")
-        step, growth, rates = _step(f, g, s, s_next - s, xs[k], ys[k], constant, nodes)
-        after = rms((xs[k + 1] - ys[k + 1]).norm(dim=1))
+        e_next = xs[k + 1] - ys[k + 1]
+        step, growth, rates = _step(f, g, s, s_next - s, xs[k], ys[k], e_next, constant, nodes)
+        after = rms(e_next.norm(dim=1))
         steps.append(step)
         account.append((growth, after - math.exp(growth) * rates.distance, (s_next - s) * rates.error))
         seen.append(rates)
@@ -130,6 +132,7 @@ def _step(
     h: float,
     x: Float[Tensor, "n d"],
     y: Float[Tensor, "n d"],
+    e_next: Float[Tensor, "n d"],
     constant: Estimate | None,
     nodes: int,
 ) -> tuple[Step, float, Rates]:
@@ -138,17 +141,16 @@ def _step(
     delta, e = f(s, x) - gx, x - y
     rates = Rates.at(e, delta, gx - gy, lambda: torch.bmm(jacobian(g, s, x), delta[:, :, None])[:, :, 0])
     moved = rms((e + h * (gx - gy)).norm(dim=1))
-    measured = math.log(moved / rates.distance) if rates.distance > 0 and moved > 0 else 0.0
-    eye = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    small = x.shape[1] <= PROPAGATOR_UP_TO
-    transitions, norms = [], []
-    for part in row_chunks(x):
-        phi = eye + h * mean_jacobian(g, s, x[part], y[part], nodes=nodes, vx=gx[part], vy=gy[part]).A
-        norms.append(spectral_norm(phi))
-        transitions.append(phi if small else phi[:0])
-    growth = torch.cat(norms).log()
-    source = h * delta.norm(dim=1)
-    kick = h * delta
+    measured = log(moved) - log(rates.distance) if rates.distance > 0 else 0.0
+    # Round-off of the run itself belongs to the kick, so what is left is done in float64.
+    transition, norm = _transition(g, s, h, x, y, gx, gy, nodes)
+    before, after, source = e.double(), e_next.double(), h * delta.double().norm(dim=1)
+    if transition is None:
+        # Without transitions the kick is known by its length alone.
+        source, kicks = torch.maximum(source, after.norm(dim=1) - norm * before.norm(dim=1)), None
+    else:
+        kicks = after[:, :, None] - torch.bmm(transition, before[:, :, None])
+    growth = norm.log()
     step = Step.ordered(
         growth=growth,
         source=source,
@@ -156,7 +158,28 @@ def _step(
         log_local_source=log(rms(source)),
         global_growth=None if constant is None else log(constant.mean),
         log_global_source=log(rms(source)),
-        transition=transitions[0] if small else None,
-        kicks=kick[:, :, None] if small else None,
+        transition=transition,
+        kicks=kicks,
     )
     return step, measured, rates
+
+
+def _transition(
+    g: VelocityField[Tensor],
+    s: float,
+    h: float,
+    x: Float[Tensor, "n d"],
+    y: Float[Tensor, "n d"],
+    gx: Float[Tensor, "n d"],
+    gy: Float[Tensor, "n d"],
+    nodes: int,
+) -> tuple[Float[Tensor, "n d d"] | None, Float[Tensor, " n"]]:
+    """I + h A in float64, kept up to 8 dimensions only, and its norms."""
+    eye = torch.eye(x.shape[1], dtype=torch.float64, device=x.device)
+    transitions, norms = [], []
+    for part in row_chunks(x):
+        phi = eye + h * mean_jacobian(g, s, x[part], y[part], nodes=nodes, vx=gx[part], vy=gy[part]).A
+        norms.append(spectral_norm(phi))
+        transitions.append(phi if x.shape[1] <= PROPAGATOR_UP_TO else phi[:0])
+    kept = torch.cat(transitions)
+    return (kept if len(kept) else None), torch.cat(norms)

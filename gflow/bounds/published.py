@@ -59,7 +59,8 @@ def global_bound(
     With probability-flow fields f - g is g^2/2 times the score error, with the drifts of the SDE it
     is g^2 times it, so the weights of W2B-4 and W2B-5 come from the fields and cannot be mixed with
     the constant of the other (``gflow.fields.ReverseDrift`` makes both kinds). The Monte Carlo error
-    of the expectation is that of ``samples``.
+    of the expectation is that of ``samples``; the root of a sample mean is biased down (W2B-16), so
+    closed constants leave the bias ``unknown``, and sampled ones make it ``down``.
 
     Args:
         f: reference field.
@@ -78,7 +79,7 @@ def global_bound(
     constants = [osl(s) for s in nodes]
     certified = all(c.bias in ("none", "up") for c in constants)
     values = np.array([c.mean for c in constants])
-    return gronwall_bound(panels, errors, values, initial, bias="up" if certified else "down")
+    return gronwall_bound(panels, errors, values, initial, bias="unknown" if certified else "down")
 
 
 def cauchy_schwarz_bound(
@@ -128,18 +129,20 @@ def cauchy_schwarz_bound(
     return Estimate.bound(float(value), bias=bias)
 
 
-def initial_error_bound(path: Path, second_moment: float, dim: int) -> Estimate:
-    """W2(p_T, N(0, I)) <= (alpha_T^2 E|x_0|^2 + (1 - sigma_T)^2 d)^{1/2}, one noise for both (W2B-15).
+def initial_error_bound(path: Path, second_moment: float, dim: int, *, prior_std: float) -> Estimate:
+    """W2(p_T, N(0, s^2 I)) <= (alpha_T^2 E|x_0|^2 + (s - sigma_T)^2 d)^{1/2}, one noise for both (W2B-15).
 
-    ``second_moment`` is E|x_0|^2 of the data.
+    ``second_moment`` is E|x_0|^2 of the data, ``prior_std`` the s of the prior that the sampler starts
+    from: 1 for VP and the linear path, sigma_T for VE.
 
     Raises:
-        ValueError: ``second_moment < 0`` or ``dim < 1``.
+        ValueError: ``second_moment < 0``, ``dim < 1`` or ``prior_std < 0``.
     """
     _check_moment(second_moment, dim)
+    _check_number("prior_std", prior_std)
     t = path.noise_time
     alpha, sigma = float(path.alpha(t)), float(path.sigma(t))
-    return Estimate.exact(math.sqrt(alpha**2 * second_moment + (1 - sigma) ** 2 * dim), bias="up")
+    return Estimate.exact(math.sqrt(alpha**2 * second_moment + (prior_std - sigma) ** 2 * dim), bias="up")
 
 
 def truncation_bound(path: Path, t: float, second_moment: float, dim: int) -> Estimate:

@@ -3,6 +3,7 @@
 Step k carries the difference e of a pair by ``e_{k+1} = Phi_k e_k + c_k``. That identity is exact
 whatever ``Phi_k`` is, since c_k is defined by it; every rung replaces it by something larger, so the
 order of the rungs holds to round-off on every grid, and the grid only decides how sharp they are.
+All of it is done in float64, whatever the dtype of the clouds: thousands of steps add up their logarithms.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class Step:
         transition: Tensor | None = None,
         kicks: Tensor | None = None,
     ) -> Step:
-        """Raise each quantity to the one that it must dominate, where quadrature left it below."""
+        """Raise each quantity to the one that it must dominate, where quadrature left it below; in float64."""
+        growth, source = growth.double(), source.double()
+        transition, kicks = (None if q is None else q.double() for q in (transition, kicks))
         if transition is not None:
             growth = torch.maximum(growth, spectral_norm(transition).log())
         if kicks is not None:
@@ -81,7 +84,7 @@ def log_rms(log_x: Float[Tensor, " n"]) -> float:
 
 def pathwise(e0: Float[Tensor, " n"], steps: list[Step]) -> float:
     """Log of || exp(sum growth)|e_0| + sum exp(later growth) source ||, from the lengths |e_0|."""
-    log_rho = e0.log()
+    log_rho = e0.double().log()
     for step in steps:
         log_rho = torch.logaddexp(log_rho + step.growth, step.source.log())
     return log_rms(log_rho)
@@ -98,22 +101,28 @@ def scalar(e0: float, growths: list[float], log_sources: list[float]) -> float:
 def propagator(e0: Float[Tensor, "n d"], steps: list[Step]) -> float:
     """Log of || |Psi_0 e_0| + sum |Psi_k (addition of step k)| ||, Psi_k the product of later transitions.
 
-    Runs backward over the steps. Psi is rescaled per pair as it grows, so it cannot overflow.
+    Runs backward over the steps. The rows of Psi do not mix on the way, so each is rescaled on its own: none
+    overflows, and none is lost beside a row that grows.
     """
-    n, d = e0.shape
+    (n, d), e0 = e0.shape, e0.double()
     psi = torch.eye(d, dtype=e0.dtype, device=e0.device).expand(n, d, d)
-    log_scale = torch.zeros(n, dtype=e0.dtype, device=e0.device)
-    log_total = torch.full_like(log_scale, -math.inf)
+    log_scale = torch.zeros(n, d, dtype=e0.dtype, device=e0.device)
+    log_total = torch.full_like(log_scale[:, 0], -math.inf)
     for step in reversed(steps):
         if step.transition is None or step.kicks is None:
             raise ValueError("propagator: needs the transition of every step")
-        added = torch.bmm(psi, step.kicks).norm(dim=1).sum(1)
-        log_total = torch.logaddexp(log_total, added.log() + log_scale)
+        added = _log_lengths(torch.bmm(psi, step.kicks), log_scale)
+        log_total = torch.logaddexp(log_total, torch.logsumexp(added, 1))
         psi = torch.bmm(psi, step.transition)
-        size = psi.flatten(1).norm(dim=1).clamp_min(torch.finfo(e0.dtype).tiny)
-        psi, log_scale = psi / size[:, None, None], log_scale + size.log()
-    start = torch.bmm(psi, e0[:, :, None])[:, :, 0].norm(dim=1)
-    return log_rms(torch.logaddexp(log_total, start.log() + log_scale))
+        size = psi.norm(dim=2).clamp_min(torch.finfo(e0.dtype).tiny)
+        psi, log_scale = psi / size[:, :, None], log_scale + size.log()
+    start = _log_lengths(torch.bmm(psi, e0[:, :, None]), log_scale)[:, 0]
+    return log_rms(torch.logaddexp(log_total, start))
+
+
+def _log_lengths(vectors: Float[Tensor, "n d k"], log_scale: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+    """Log of the lengths of vectors whose components are to be scaled."""
+    return torch.logsumexp(2 * (vectors.abs().log() + log_scale[:, :, None]), 1) / 2
 
 
 def contributions(steps: list[Step]) -> tuple[list[float], list[float]]:

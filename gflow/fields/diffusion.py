@@ -66,12 +66,18 @@ class ReverseDrift:
 
         Raises:
             TypeError: the score has no ``osl``.
+            ValueError: g^2 has the sign of a path whose noise falls on the way from the data: the
+                constant would be that of ``-score``.
         """
         if not hasattr(self.score, "osl"):
             raise TypeError(f"sampling_osl: the score must have an osl(t) method, got {type(self.score).__name__}")
         inner: Estimate = self.score.osl(t)
         sign = math.copysign(1.0, self.path.noise_time - self.path.data_time)
         weight, drift = sign * float(self._weight(t)), sign * float(self.path.drift(t))
+        if weight < 0:
+            raise ValueError(
+                f"sampling_osl: the noise must not fall towards noise_time, as it does at t = {float(t):g}"
+            )
         return Estimate.exact(weight * inner.mean - drift, bias=inner.bias)
 
     def jacobian_lipschitz(self, t: Time, /) -> Estimate:

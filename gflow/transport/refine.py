@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from gflow.transport.cost import Matrix, arcs_below, c_transform
+from gflow.transport.solvers import sparse_simplex
 
 _ARCS_PER_ROW = 8  # in the first sparse problem: optimal arcs rank among the first few (measured, d = 2 to 64)
 _ARCS_LIMIT = 64  # per row; more means ties all over, where sparsity gains nothing
@@ -36,31 +35,22 @@ def refine(
     v: Float[np.ndarray, " n"],
     *,
     tolerance: float,
-    within: float = np.inf,
 ) -> Refined | None:
     """Optimal permutation and potentials, relative gap at most ``tolerance``; None where this road does not lead there.
 
-    Keep the arcs of small reduced cost, solve that sparse assignment exactly (LAPJVsp, Jonker and
-    Volgenant 1987, in scipy), make its potentials tight by shortest paths, and add the arcs that
-    they violate, until none is left. A round costs one pass over ``cost``. A start whose relative
-    gap is above ``within`` is not tried.
+    Keep the arcs of small reduced cost, solve that sparse problem exactly by network simplex, and add
+    the arcs that its potentials violate, until none is left. A round costs one pass over ``cost``.
     """
     n = len(cost)
     order = np.arange(n)
     u = c_transform(cost, v)
-    if _gap(cost[order, columns], u, v[columns]) > within:
-        return None
     arcs = _first_arcs(cost, columns, u, v)
     for _ in range(_ROUNDS):
         if arcs is None:
             return None
         i, j = np.divmod(arcs, n)
-        reduced = cost[i, j] - v[j]
-        reduced -= _row_minima(i, reduced, n)[i]
-        columns = _sparse_assignment(i, j, reduced, n)
-        shift = _tight_potentials(i, j, reduced, columns)
-        if shift is None:
-            return None
+        # Reduced costs are small where it matters; differences of costs would have lost their digits.
+        columns, shift = sparse_simplex(i, j, cost[i, j] - u[i] - v[j], n)
         v = v + shift
         u = c_transform(cost, v)
         matched = cost[order, columns]
@@ -74,13 +64,6 @@ def _gap(matched: Float[np.ndarray, " n"], u: Float[np.ndarray, " n"], v: Float[
     """Duality gap of the matched pairs, relative to their cost; summed from terms that vanish one by one."""
     primal, gap = float(matched.sum()), float((matched - u - v).sum())
     return gap / primal if primal > 0 else (0.0 if gap <= 0 else np.inf)
-
-
-def _row_minima(i: Int[np.ndarray, " k"], values: Float[np.ndarray, " k"], n: int) -> Float[np.ndarray, " n"]:
-    """Smallest value of each row of arcs; rows ``i`` are sorted and all present."""
-    starts = np.searchsorted(i, np.arange(n))
-    minimum: np.ndarray = np.minimum.reduceat(values, starts)
-    return minimum
 
 
 def _first_arcs(
@@ -112,46 +95,3 @@ def _extended(
     i, j = np.divmod(violated, n)
     together = np.union1d(arcs, rows[i] * n + j)
     return together if len(together) <= _ARCS_LIMIT * n else None
-
-
-def _sparse_assignment(
-    i: Int[np.ndarray, " k"], j: Int[np.ndarray, " k"], reduced: Float[np.ndarray, " k"], n: int
-) -> Int[np.ndarray, " n"]:
-    """Optimal permutation within the arcs, which hold at least one permutation."""
-    spread = float(reduced.max() - reduced.min())
-    # A constant on every arc changes no optimum, and scipy reads a stored 0 as no arc.
-    weights = reduced - reduced.min() + (spread if spread > 0 else 1.0)
-    _, columns = min_weight_full_bipartite_matching(csr_array((weights, (i, j)), shape=(n, n)))
-    return np.asarray(columns, dtype=np.int64)
-
-
-def _tight_potentials(
-    i: Int[np.ndarray, " k"],
-    j: Int[np.ndarray, " k"],
-    reduced: Float[np.ndarray, " k"],
-    columns: Int[np.ndarray, " n"],
-) -> Float[np.ndarray, " n"] | None:
-    """Shift s of v that makes every arc feasible and the matched ones tight: Bellman-Ford from 0.
-
-    ``s_j <= s_{columns[i]} + reduced_ij - reduced_{i, columns[i]}``; None for a negative cycle,
-    which an optimal permutation does not have.
-    """
-    n = len(columns)
-    matched = columns[i] == j
-    own = np.empty(n)
-    own[i[matched]] = reduced[matched]
-    order = np.argsort(j[~matched], kind="stable")
-    i, j, lengths = i[~matched][order], j[~matched][order], (reduced[~matched] - own[i[~matched]])[order]
-    shift = np.zeros(n)
-    if not len(j):
-        return shift
-    starts = np.flatnonzero(np.diff(j, prepend=-1))
-    targets, sources = j[starts], columns[i]
-    floor = 4 * np.finfo(np.float64).eps * float(np.abs(lengths).max())  # rounding of zero cycles never settles
-    for _ in range(n + 1):
-        reached = np.minimum.reduceat(shift[sources] + lengths, starts)
-        better = reached < shift[targets] - floor
-        if not better.any():
-            return shift
-        shift[targets[better]] = reached[better]
-    return None

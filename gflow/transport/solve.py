@@ -28,8 +28,6 @@ FLOAT32_TOLERANCE = 2e-8
 """Relative gap where the potentials come from a float32 solver and no polish was asked for."""
 _ROUNDING = 1e-13  # of the largest cost, O(1) here: a gap below it is arithmetic, not optimisation
 _MARGINAL = 1e-9
-# Largest relative gap of a warm start at which column generation beats a solve from scratch.
-_WARM_GAP = {2: 1e-3, 3: 1e-2, 4: 0.1}
 
 
 @runtime_checkable
@@ -121,8 +119,7 @@ def _optimum(cost: Matrix, problem: _Problem, start: RawPlan | None) -> RawPlan:
     """Warm where that pays, cold where not."""
     potentials = None
     if start is not None and start.v is not None:
-        limit = _WARM_GAP[min(max(problem.clouds.x.shape[1], 2), 4)]
-        if problem.pairs(start) and (found := problem.refined(start, cost, within=limit)):
+        if problem.pairs(start) and (found := problem.refined(start, cost)):
             return found
         potentials = (c_transform(cost, start.v), start.v) if problem.solver is Solver.EMD else None
     if problem.solver is Solver.EMD:
@@ -172,10 +169,10 @@ class _Problem:
             raise TransportError(f"{self.solver.value}: relative gap {gap / primal:.1e} above {self.tolerance:.0e}")
         return self.plan(raw, u=u, dual=dual)
 
-    def refined(self, raw: RawPlan, cost: Matrix, *, within: float = math.inf) -> RawPlan | None:
+    def refined(self, raw: RawPlan, cost: Matrix) -> RawPlan | None:
         """An optimal assignment found from this one, or None."""
         assert raw.v is not None
-        found = refine(cost, raw.columns, raw.v, tolerance=TOLERANCE / 2, within=within)
+        found = refine(cost, raw.columns, raw.v, tolerance=TOLERANCE / 2)
         return None if found is None else RawPlan.pairing(found.columns, found.v, found.u)
 
     def again(self, raw: RawPlan, cost: Matrix) -> RawPlan:

@@ -9,6 +9,7 @@ from functools import cache
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.sparse import coo_matrix
 
 from gflow.transport.cost import Matrix
 from gflow.transport.plan import Solver, TransportError
@@ -80,6 +81,34 @@ def network_simplex(
     mass = plan[rows, columns]
     kept = mass > _CRUMB * min(a[a > 0].min(), b[b > 0].min())
     return RawPlan(rows[kept], columns[kept], mass[kept], log["v"])
+
+
+def sparse_simplex(
+    i: Int[np.ndarray, " k"], j: Int[np.ndarray, " k"], costs: Float[np.ndarray, " k"], n: int
+) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Optimal permutation within the arcs (i, j), which hold at least one, and potentials v of its columns.
+
+    POT's network simplex on that graph alone; its vertices are permutations where all masses are equal.
+
+    Raises:
+        TransportError: it stopped before the optimum.
+    """
+    import ot
+
+    masses = np.full(n, 1 / n)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the status below says the same, and is not lost
+        graph = coo_matrix((costs, (i, j)), shape=(n, n))
+        plan, log = ot.emd(masses, masses, graph, numItermax=_MAX_ITERATIONS, log=True)
+    if log["warning"] is not None:
+        raise TransportError(f"network simplex on {len(i)} arcs: {log['warning']}")
+    moved = plan.tocoo()
+    kept = moved.data > 0.5 / n
+    if np.count_nonzero(kept) != n:
+        raise TransportError(f"network simplex on {len(i)} arcs: its plan is no permutation of {n} points")
+    columns = np.empty(n, dtype=np.int64)
+    columns[moved.row[kept]] = moved.col[kept]
+    return columns, np.asarray(log["v"])
 
 
 def assignment(cost: Matrix, solver: Solver) -> RawPlan:

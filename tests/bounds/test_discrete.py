@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gflow.bounds import discrete_ladder
+from gflow.bounds import discrete, discrete_ladder
 from gflow.estimate import Estimate
 from gflow.lipschitz import mean_jacobian
 from gflow.ode import BrownianPath, SolveError
@@ -121,6 +121,36 @@ def test_a_large_step_contracts_where_the_exponential_would_not_say_so():
         f, g, normal(4, 2, seed=0), normal(4, 2, seed=1), 0.0, 2.0, steps=2, step_constant=constant
     )
     assert list(values(result).values()) == pytest.approx([2.0] * 5, rel=1e-12)
+
+
+@pytest.mark.parametrize("d", [2, 9])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_w2b_19_round_off_far_from_the_origin_is_bounded_too(d, seed):
+    """The runs meet at 1000, where they are equal to 1e-13 only: more than the exact difference that is left."""
+    pull = lambda s, x: -10 * (x - 1000)  # noqa: E731
+    result = discrete_ladder(pull, pull, normal(8, d, seed=seed), normal(8, d, seed=seed + 9), 0.0, 4.0, steps=116)
+    assert_ordered(result)
+
+
+@pytest.mark.parametrize("d", [1, 9])
+@pytest.mark.parametrize("size", [1e-2, 1e-4, 1e-5])
+def test_w2b_19_float32_runs_are_ordered_to_the_round_off_of_float64(d, size):
+    """Differences of size 1e-5 between numbers of size 1 hold two digits in float32; the rungs are about those."""
+    f, g = (lambda s, x, c=c: -0.5 * x + c for c in (size, 0.0))
+    x = normal(8, d, seed=0).float()
+    result = discrete_ladder(f, g, x, None, 0.0, 4.0, steps=64)
+    assert result.x.dtype == torch.float32
+    assert_ordered(result)
+    ridges = [Ridges(d, seed, dtype=torch.float32, strength=0.5) for seed in (3, 4)]
+    assert_ordered(discrete_ladder(*ridges, x, normal(8, d, seed=1).float(), 0.0, 4.0, steps=64))
+
+
+def test_chunks_of_rows_change_nothing(monkeypatch):
+    f, g = Ridges(10, 3, strength=0.3), Ridges(10, 4, strength=0.3)
+    x, y = normal(8, 10, seed=0), normal(8, 10, seed=1)
+    whole = discrete_ladder(f, g, x, y, 0.0, S, steps=4)
+    monkeypatch.setattr(discrete, "row_chunks", lambda x: [slice(k, k + 3) for k in range(0, len(x), 3)])
+    assert values(discrete_ladder(f, g, x, y, 0.0, S, steps=4)) == pytest.approx(values(whole), rel=1e-12)
 
 
 def test_a_sampled_step_constant_labels_the_published_rung_down():

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate
 
-from gflow.bounds import ladder, slack_ledger
+from gflow.bounds import continuous, ladder, slack_ledger
+from gflow.bounds.climbing import row_chunks
 from gflow.estimate import Estimate
 from gflow.fields import ProbabilityFlow, reverse
 from gflow.ode import SolveError
@@ -207,18 +208,20 @@ def test_w2b_3_all_rungs_are_equal_on_the_tight_families(seed, spreading, size):
         assert bound == pytest.approx(w2, rel=1e-8), name
 
 
-def test_w2b_3_all_rungs_are_equal_for_a_diffusion():
-    path, T = VP(1.0, 1.0, 2.0), 2.0
+@settings(max_examples=3)
+@given(floats(-2, 0), floats(0.2, 2), floats(0.3, 2), floats(0.3, 3), floats(0.3, 4))
+def test_w2b_3_all_rungs_are_equal_for_a_diffusion(m, model_m, spread, beta, T):
+    path = VP(beta, beta, T)
     u = torch.tensor([1.0, -1.0], dtype=F64)
-    eye = 0.36 * torch.eye(2, dtype=F64)
-    laws = Gaussian(0.3 * u, eye), Gaussian(-0.5 * u, eye)
+    eye = spread**2 * torch.eye(2, dtype=F64)
+    laws = Gaussian(m * u, eye), Gaussian(model_m * u, eye)
     flows = [ProbabilityFlow(path, NoisedScore(law, path)) for law in laws]
     f, g = (reverse(flow, T) for flow in flows)
-    x = laws[0].at(path, T).sample(40, torch.Generator().manual_seed(0))
+    x = laws[0].at(path, T).sample(12, torch.Generator().manual_seed(0))
     result = ladder(f, g, x, None, 0.0, T, osl=lambda s: flows[1].sampling_osl(T - s))
     w2 = ExactW2()(result.x, result.y).sqrt().mean
-    alpha = math.exp(-1.0)
-    truth = 0.8 * math.sqrt(2) * (1 - alpha * math.sqrt(0.36 / (alpha**2 * 0.36 + 1 - alpha**2)))
+    alpha = math.exp(-beta * T / 2)
+    truth = (model_m - m) * math.sqrt(2) * (1 - alpha * spread / math.sqrt(alpha**2 * spread**2 + 1 - alpha**2))
     assert w2 == pytest.approx(truth, rel=1e-8)
     for name, bound in values(result).items():
         assert bound == pytest.approx(w2, rel=1e-8), name
@@ -234,6 +237,77 @@ def test_bounds_beyond_floating_point_are_carried_as_logarithms():
     assert math.isfinite(result.local.mean)
     assert json.loads(json.dumps(result.global_.to_dict()))["mean"] == "inf"
     assert slack_ledger(result, ExactW2()(result.x, result.y).sqrt()).lipschitz["global"].mean == math.inf
+
+
+class Resting:
+    """x' = diag(rates) x, from points whose steep coordinates are exactly 0."""
+
+    def __init__(self, rates, dtype=F64):
+        self.rates = torch.as_tensor(rates, dtype=dtype)
+
+    def __call__(self, s, x):
+        return x * self.rates
+
+    def jacobian(self, s, x):
+        return torch.diag(self.rates).expand(len(x), -1, -1)
+
+
+@pytest.mark.parametrize(
+    ("rates", "dtype"),
+    [([1000.0], F64), ([30.0], torch.float32), ([-1.0, -1.0, 800.0], F64), ([-1.0] * 9 + [800.0], F64)],
+)
+@pytest.mark.parametrize("apart", [False, True])
+def test_pairs_at_rest_under_a_steep_field_have_bounds(rates, dtype, apart):
+    """One step of the solve spans e^1000 and more; what grows so is not there, and `propagator` knows it."""
+    g = Resting(rates, dtype)
+    calm = (g.rates < 0).to(dtype)
+    x, y = (normal(3, len(rates), seed=seed).to(dtype) * calm for seed in (0, 1))
+    result = ladder(g, g, x, y if apart else None, 0.0, 10.0, tol=1e-6)
+    assert_ordered(result)
+    if result.propagator is not None:
+        # Kept apart by the errors of the solve alone, which the rungs add up by their lengths.
+        assert result.propagator.mean == pytest.approx(result.synchronous.mean, rel=0.05)
+    assert result.local.log10 == (
+        pytest.approx(8000 / math.log(10), rel=1e-3) if apart and len(rates) > 1 else -math.inf
+    )
+
+
+def test_growth_beyond_any_bound_is_refused():
+    g = Resting([1e12])
+    with pytest.raises(ValueError, match=r"g: grows at rate 1e\+12 between s = "):
+        ladder(g, g, torch.zeros(3, 1, dtype=F64), None, 0.0, 10.0)
+
+
+def test_a_contraction_beyond_floating_point_is_no_error():
+    g = Resting([-3000.0, 0.0])
+    x = torch.tensor([[0.0, 1.0], [0.0, 2.0]], dtype=F64)
+    result = ladder(g, g, x, x + torch.tensor([0.0, 0.5], dtype=F64), 0.0, 10.0, paired=True)
+    assert list(values(result).values()) == pytest.approx([0.5] * 4, rel=1e-9)
+
+
+def test_the_second_half_of_a_scalar_step_keeps_its_floor():
+    """Error in the middle only, h = 6: Simpson's 4 exp(second half), which must not fall below the pairs' own."""
+    growth, half, log_source = continuous._scalar_step([0.0] * 3, [0.0, 1.0, 0.0], 6.0, 1.0, 2.0)
+    assert (growth, half) == (1.0, 2.0)
+    assert log_source == pytest.approx(2.0 + math.log(4.0))
+
+
+@pytest.mark.parametrize(("n", "d"), [(20, 8), (20, 1024), (16, 1024), (3, 3000)])
+def test_chunks_hold_every_row_once_within_the_memory(n, d):
+    chunks = row_chunks(torch.empty(n, d, device="meta"))
+    rows = [list(range(n))[part] for part in chunks]
+    assert sum(rows, []) == list(range(n))
+    if d <= 8:
+        assert len(rows) == 1
+    assert all(len(part) == 1 or d <= 8 or 8 * len(part) * d * d <= 2**26 for part in rows)
+
+
+def test_chunks_of_rows_change_nothing(monkeypatch):
+    f, g = Ridges(10, 3, strength=0.5), Ridges(10, 5, strength=0.5)
+    x, y = normal(8, 10, seed=1), normal(8, 10, seed=2)
+    whole = ladder(f, g, x, y, 0.0, 1.0)
+    monkeypatch.setattr(continuous, "row_chunks", lambda x: [slice(k, k + 3) for k in range(0, len(x), 3)])
+    assert values(ladder(f, g, x, y, 0.0, 1.0)) == pytest.approx(values(whole), rel=1e-12)
 
 
 @pytest.mark.parametrize("same", [True, False])

@@ -68,7 +68,8 @@ def test_w2b_1_bound_is_above_w2_for_affine_flows(problem):
     w2 = bures(*moved_gaussian(a, b, *p0, S), *moved_gaussian(c, e, *q0, S))
     assume(w2 > 1e-4)
     assert bound.mean >= w2 * (1 - 1e-8)
-    assert bound.bias == "up"
+    # A root of a sample mean is biased down, so what the constants certify is lost again.
+    assert bound.bias == "unknown"
 
 
 def test_w2b_1_two_steps_of_gronwall_equal_one():
@@ -173,7 +174,7 @@ def test_w2b_3_families_are_tight_for_any_initial_law(cloud, a, b, c, spreading)
     assert bound.mean == pytest.approx(w2, rel=1e-8)
 
 
-parameters = st.tuples(floats(-2, 2), floats(-2, 2), floats(0.3, 2), floats(0.3, 2), floats(0.3, 2), floats(0.3, 2.5))
+parameters = st.tuples(floats(-2, 2), floats(-2, 2), floats(0.3, 2), floats(0.3, 2), floats(0.3, 3), floats(0.3, 4))
 
 
 def diffusion(m, model_m, s, model_s, beta, T, rho, d=2):
@@ -236,8 +237,8 @@ def test_w2b_3_scale_errors_are_tight_for_the_ode_and_strict_for_the_sde(values)
             assert bound > w2 * (1 + 1e-6)
 
 
-def test_w2b_4_the_weight_of_the_probability_flow_is_half_g_squared():
-    beta, T, v, model_v = CHECKED.values()
+def by_weight(beta, T, v, model_v):
+    """The bound of the flow for a scale error in one dimension, with the weight g^2/2 and with g^2."""
     path = VP(beta, beta, T)
     panels = Panels.graded(0.0, T, 12, last=T / 40)
     flow = ProbabilityFlow(
@@ -248,8 +249,23 @@ def test_w2b_4_the_weight_of_the_probability_flow_is_half_g_squared():
     }
     score_error = np.sqrt(noised[v]) * np.abs(1 / noised[model_v] - 1 / noised[v])
     constants = panels.map(lambda s: flow.sampling_osl(T - s).mean)
-    half = gronwall_bound(panels, beta / 2 * score_error, constants, 0.0).mean
-    whole = gronwall_bound(panels, beta * score_error, constants, 0.0).mean
+    return (gronwall_bound(panels, weight * score_error, constants, 0.0).mean for weight in (beta / 2, beta))
+
+
+@fewer
+@given(floats(0.3, 2), floats(0.3, 2), floats(0.3, 3), floats(0.3, 4))
+def test_w2b_4_half_g_squared_gives_w2_and_g_squared_twice_that(s, model_s, beta, T):
+    assume(abs(s - model_s) > 2e-2)
+    variance = sampled_moments(0.0, 0.0, s, model_s, beta, T, 0.0)[1]
+    w2 = abs(math.sqrt(variance) - s)
+    half, whole = by_weight(beta, T, s**2, model_s**2)
+    assert half == pytest.approx(w2, rel=1e-8)
+    assert whole == pytest.approx(2 * w2, rel=1e-8)
+
+
+def test_w2b_4_the_weight_of_the_probability_flow_is_half_g_squared():
+    beta, T, v, model_v = CHECKED.values()
+    half, whole = by_weight(beta, T, v, model_v)
     assert half == pytest.approx(0.28392422, abs=5e-9)
     assert whole == pytest.approx(0.567848, abs=5e-7)
     assert diffusion(0.0, 0.0, 1.0, math.sqrt(0.5), beta, T, 0.0, d=1).mean == pytest.approx(half, rel=1e-10)
@@ -329,12 +345,12 @@ def test_w2b_14_is_the_formula_of_the_paper_for_the_sde():
 
 
 @few
-@given(gaussians(), paths())
-def test_w2b_15_initial_error_is_above_bures(law, path):
+@given(gaussians(), paths(), floats(0.0, 3.0))
+def test_w2b_15_initial_error_is_above_bures(law, path, std):
     noised = law.at(path, path.noise_time)
-    eye = torch.eye(law.dim, dtype=F64)
-    truth = bures(noised.mu, noised.C, torch.zeros(law.dim, dtype=F64), eye)
-    bound = initial_error_bound(path, law.second_moment(), law.dim)
+    prior = std**2 * torch.eye(law.dim, dtype=F64)
+    truth = bures(noised.mu, noised.C, torch.zeros(law.dim, dtype=F64), prior)
+    bound = initial_error_bound(path, law.second_moment(), law.dim, prior_std=std)
     assert bound.mean >= truth * (1 - 1e-10) - 1e-10
     assert bound.bias == "up"
 
@@ -342,9 +358,13 @@ def test_w2b_15_initial_error_is_above_bures(law, path):
 def test_w2b_15_is_an_equality_for_a_point():
     """A point at m noised to N(alpha m, sigma^2 I): both terms are seen, with their dimension."""
     path, m = VE(2.0), torch.tensor([3.0, 4.0], dtype=F64)
-    assert initial_error_bound(path, 25.0, 2).mean == pytest.approx(
-        bures(m, 4 * torch.eye(2, dtype=F64), 0 * m, torch.eye(2, dtype=F64))
-    )
+    eye = torch.eye(2, dtype=F64)
+    for std in (1.0, 1.5, 3.0):
+        assert initial_error_bound(path, 25.0, 2, prior_std=std).mean == pytest.approx(
+            bures(m, 4 * eye, 0 * m, std**2 * eye)
+        )
+    # The prior that a VE sampler starts from has the noise's own size: only the data's mean square is left.
+    assert initial_error_bound(VE(50.0), 1.0, 2, prior_std=50.0).mean == pytest.approx(1.0)
     assert truncation_bound(VP(1.0, 1.0), 0.0, 25.0, 2).mean == 0.0
 
 
@@ -420,6 +440,13 @@ def test_a_sampled_constant_labels_the_bound_down():
     assert bound.bias == "down"
 
 
+def test_one_sampled_constant_among_closed_forms_labels_the_bound_down():
+    v = Affine([[0.5]])
+    points = torch.tensor([[0.0], [1.0]], dtype=F64)
+    mixed = lambda s: Estimate.exact(0.5, bias="down" if s > 0.9 else "up")  # noqa: E731
+    assert global_bound(v, v, lambda s: points, mixed, Panels.uniform(0.0, 1.0, 1), initial=1.0).bias == "down"
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -457,8 +484,9 @@ ONE = np.ones(8)
         (lambda: cauchy_schwarz_bound(PANELS, ONE, ONE, ONE, ONE * math.inf, rho=0.0), "score_constants"),
         (lambda: cauchy_schwarz_bound(PANELS, ONE, ONE, ONE, ONE, rho=-1.0), "rho"),
         (lambda: cauchy_schwarz_bound(PANELS, ONE, ONE, ONE, ONE, rho=0.0, initial=-1.0), "initial"),
-        (lambda: initial_error_bound(VE(1.0), -1.0, 2), "second_moment"),
-        (lambda: initial_error_bound(VE(1.0), 1.0, 0), "dim"),
+        (lambda: initial_error_bound(VE(1.0), -1.0, 2, prior_std=1.0), "second_moment"),
+        (lambda: initial_error_bound(VE(1.0), 1.0, 0, prior_std=1.0), "dim"),
+        (lambda: initial_error_bound(VE(1.0), 1.0, 2, prior_std=-1.0), "prior_std"),
         (lambda: truncation_bound(VE(1.0), 0.5, math.nan, 2), "second_moment"),
     ],
 )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import integrate
 
 from gflow.bounds import discrete_ladder, ladder, slack_ledger
+from gflow.bounds.climbing import Rates
 from gflow.estimate import Estimate
 from gflow.transport import ExactW2
 from tests.bounds.fields import F64, Affine, Ridges, Shifted, normal
@@ -125,3 +126,28 @@ def test_w2b_11_ledger_of_a_discrete_ladder_is_exact(seed, steps):
     assert ledger.alignment.mean >= -1e-10
     assert ledger.lipschitz["local"].mean >= -1e-10
     assert result.x.dtype == F64
+
+
+def test_w2b_11_a_step_that_forgets_the_start_costs_nothing():
+    """h = 1 and g = -x: only the kick is left, |(.6, .8)| = 1, and no inequality loses anything."""
+    g = Affine(-torch.eye(2, dtype=F64))
+    f = Shifted(g, [0.6, 0.8], lambda s: 1.0)
+    result = discrete_ladder(f, g, normal(4, 2, seed=0), normal(4, 2, seed=1), 0.0, 1.0, steps=1)
+    ledger = slack_ledger(result, w2(result))
+    losses = [ledger.account.mean - 1, ledger.alignment.mean, ledger.lipschitz["local"].mean]
+    assert losses == pytest.approx([0.0] * 3, abs=1e-12)
+
+
+@few
+@given(st.integers(0, 10**6), st.integers(1, 4))
+def test_w2b_11_rates_where_all_pairs_meet_are_limits(seed, d):
+    """e = h delta + o(h): forcing tends to |delta|, growth to the quotient along delta."""
+    delta, A = normal(5, d, seed=seed), normal(d, d, seed=seed + 1)
+    push = delta @ A.T
+    met = Rates.at(0 * delta, delta, 0 * delta, lambda: push)
+    quotient = float((delta * push).sum() / (delta**2).sum())
+    assert (met.distance, met.forcing) == (0.0, met.error)
+    assert met.growth == pytest.approx(quotient, rel=1e-12)
+    near = Rates.at(1e-6 * delta, delta, 1e-6 * push, lambda: torch.full_like(delta, torch.nan))
+    assert near.growth == pytest.approx(met.growth, rel=1e-9)
+    assert near.forcing == pytest.approx(met.forcing, rel=1e-9)

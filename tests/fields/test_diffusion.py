@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.func import jacfwd, jvp, vmap
 
 from gflow.fields import ProbabilityFlow, RectifiedFlow, ReverseDrift, reverse
-from gflow.problems import LINEAR, VE, VP, Gaussian, GaussianMixture, NoisedScore, Path, SmoothDistribution
+from gflow.problems import LINEAR, VE, VP, Gaussian, GaussianMixture, NoisedScore, Path, Schedule, SmoothDistribution
 from gflow.velocity import DifferentiableField, Time
 from tests.strategies import F64, floats, gaussians, inside, mixtures, paths, points, untyped
 
@@ -107,6 +107,19 @@ def test_sampling_osl_bounds_the_field_in_its_direction(
     assert float(quotients.max()) <= constant.mean + 1e-8 * (1.0 + abs(constant.mean))
     if len(law.weights) == 1:
         assert float(quotients.max()) == pytest.approx(constant.mean, rel=1e-8, abs=1e-8)
+
+
+def test_a_path_whose_noise_falls_has_no_sampling_constant() -> None:
+    """osl(-score) is not -osl(score), and nothing else is known of the score."""
+    path = Schedule(torch.ones_like, lambda t: 0.2 + 0.5 * torch.sin(4.0 * t), 0.0, 1.0)
+    law = GaussianMixture(
+        torch.full((2,), 0.5, dtype=F64), torch.tensor([[1.0], [-1.0]], dtype=F64), torch.full((2,), 0.05, dtype=F64)
+    )
+    flow = ProbabilityFlow(path, NoisedScore(law, path))
+    with pytest.raises(ValueError, match=r"sampling_osl: the noise must not fall .* t = 0\.7"):
+        flow.sampling_osl(0.7)
+    # Where it rises the constant is that of the field.
+    assert flow.sampling_osl(0.2).mean >= float(-flow.jacobian(0.2, torch.zeros(1, 1, dtype=F64))) - 1e-12
 
 
 def test_the_usual_forms_of_vp_and_ve() -> None:

@@ -80,6 +80,14 @@ def test_w2b_2_quotients_stay_below_the_constant_on_a_convex_domain(seed, direct
     assert pairs <= domain + 5e-4 * float(v.w.abs()) ** 2
 
 
+def test_quotients_of_pairs_that_round_off_cannot_tell_apart_stay_below_the_constant():
+    """1e6 - x at 0 and 1e-11: the values differ by 0 or 1e-10, the quotient is 0 or -10 and the constant -1."""
+    points = torch.tensor([[0.0], [1e-11], [1.0]], dtype=torch.float64)
+    found = PairOsl(shifts=2)(lambda t, x: 1e6 - x, 0.0, points, direction=1)
+    assert -1 - 1e-7 <= found.mean <= -1
+    assert found.bias == "down"
+
+
 def test_more_points_and_more_pairs_never_lower_the_estimate():
     v, points = Sine(2, 0), normal(100, 2, seed=1)
     few, many = (JacobianOsl()(v, 1.0, p, direction=1).mean for p in (points[:10], points))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import fmean
+
 import pytest
 import torch
 
@@ -44,6 +46,18 @@ def test_a_cloud_is_split_into_disjoint_samples():
     for both in seen:
         assert len(torch.unique(both, dim=0)) == 20
     assert not torch.equal(seen[0], seen[1])
+
+
+def test_the_floor_is_the_mean_of_its_repeats():
+    seen = []
+
+    class Recorder:
+        def __call__(self, x, y, /):
+            seen.append(ExactW2()(x, y))
+            return seen[-1]
+
+    floor = sampling_floor(normal, n=5, repeats=4, generator=generator(), estimator=Recorder())
+    assert floor.mean == pytest.approx(fmean(value.mean for value in seen), rel=1e-12)
 
 
 @pytest.mark.parametrize("source", [normal, points(40, 2, seed=1)])
