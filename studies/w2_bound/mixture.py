@@ -140,7 +140,7 @@ def _sharper(problem: Diffusion, ladder: Ladder, columns: dict[str, list[Any]]) 
     known = np.array(
         [(w, e.mean / w if w > 0 else 0.0) for w, e in zip(columns["w2"], columns["optimal"], strict=True)]
     )
-    clocks = [-np.log(starts), -np.log(columns["t"])]
-    distances, quotients = (np.interp(*clocks, column) for column in known.T)
+    at, clock = -np.log(starts), -np.log(columns["t"])
+    distances, quotients = (np.interp(at, clock, known[:, k]) for k in range(2))
     half = [float(problem.path.diffusion_squared(t)) / 2 for t in starts]
     return sharper_sampler_bound(ladder.profile, half, (quotients * distances).tolist(), distances.tolist())
