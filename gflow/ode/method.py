@@ -79,7 +79,7 @@ class ExplicitRK:
         k[0] = v(t, y) if carry is None else carry
         for i in range(1, tableau.stages):
             k[i] = v(t + weights.c[i] * h, torch.addmv(y, k[:i].T, weights.a[i], alpha=h))
-        # One stage is written as the update of an optimiser: Euler's iterates are gradient descent's, bit for bit.
+        # One stage is written as the update of an optimizer: Euler's iterates are gradient descent's, bit for bit.
         y_next = torch.add(y, k[0], alpha=h) if tableau.stages == 1 else torch.addmv(y, k.T, weights.b, alpha=h)
         error = None if weights.b_error is None else torch.mv(k.T, weights.b_error) * h
         return StepResult(

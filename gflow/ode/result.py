@@ -12,12 +12,16 @@ class Result(Enum):
     """The verdict; each value is the message, with the remedy."""
 
     SUCCESS = "the integration reached t1"
+    """The end time was reached."""
     MAX_STEPS = "the step cap was reached before t1: raise max_steps or loosen the tolerance"
+    """``max_steps`` steps were tried."""
     STEP_UNDERFLOW = (
         "the step fell below the spacing of floating-point times: the field is too stiff or singular for this "
         "tolerance; loosen rtol and atol, or stop earlier"
     )
+    """The controller asked for a step that does not change the time."""
     NON_FINITE = "the state became NaN or infinite: take a smaller step, or check the field where it is named"
+    """A step left the floating-point numbers."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,9 @@ class Stats:
     evaluations: int = 0
     """Evaluations of the field, those of rejected steps and of the first-step guess included."""
     accepted: int = 0
+    """Steps taken."""
     rejected: int = 0
+    """Steps tried again smaller."""
     smallest_step: float = math.inf
     """Smallest accepted step."""
 

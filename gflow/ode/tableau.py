@@ -17,13 +17,17 @@ class ButcherTableau:
     """
 
     name: str
+    """Name of the method; with the order it identifies it."""
     order: int
+    """Order of convergence."""
     a: tuple[tuple[Fraction, ...], ...]
     """Row i holds the i coefficients of stage i (0-based): the strict lower triangle."""
     b: tuple[Fraction, ...]
+    """Weights of the step."""
     b_embedded: tuple[Fraction, ...] | None = None
     """Weights of the embedded comparison method, or None."""
     embedded_order: int | None = None
+    """Order of the embedded method, or None."""
 
     def __post_init__(self) -> None:
         """Check shapes and consistency."""
@@ -73,11 +77,15 @@ def _rows(*texts: str) -> tuple[tuple[Fraction, ...], ...]:
 
 
 EULER = ButcherTableau("Euler", 1, _rows(""), _row("1"))
+"""Euler's method: order 1, one stage."""
 MIDPOINT = ButcherTableau("midpoint", 2, _rows("", "1/2"), _row("0 1"))
+"""The explicit midpoint rule: order 2, two stages."""
 HEUN = ButcherTableau("Heun", 2, _rows("", "1"), _row("1/2 1/2"))
+"""Heun's method, the explicit trapezoidal rule: order 2, two stages."""
 RK4 = ButcherTableau("RK4", 4, _rows("", "1/2", "0 1/2", "0 0 1"), _row("1/6 1/3 1/3 1/6"))
+"""The classical Runge-Kutta method: order 4, four stages."""
 HEUN_EULER = ButcherTableau("Heun-Euler", 2, _rows("", "1"), _row("1/2 1/2"), _row("1 0"), 1)
-# Bogacki and Shampine (1989), Appl. Math. Lett. 2, 321-325.
+"""Heun's method with Euler's embedded: order 2(1), two stages."""
 BOSH3 = ButcherTableau(
     "Bogacki-Shampine",
     3,
@@ -86,7 +94,7 @@ BOSH3 = ButcherTableau(
     _row("7/24 1/4 1/3 1/8"),
     2,
 )
-# Dormand and Prince (1980), J. Comput. Appl. Math. 6, 19-26.
+"""Bogacki and Shampine (1989), Appl. Math. Lett. 2, 321-325: order 3(2), four stages, FSAL."""
 DOPRI5 = ButcherTableau(
     "Dormand-Prince",
     5,
@@ -103,3 +111,4 @@ DOPRI5 = ButcherTableau(
     _row("5179/57600 0 7571/16695 393/640 -92097/339200 187/2100 1/40"),
     4,
 )
+"""Dormand and Prince (1980), J. Comput. Appl. Math. 6, 19-26: order 5(4), seven stages, FSAL."""
