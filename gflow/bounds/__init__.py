@@ -13,7 +13,7 @@ from gflow.bounds.published import (
     truncation_bound,
 )
 from gflow.bounds.quadrature import Panels
-from gflow.bounds.sign import sharper_sde_bound, sign_term
+from gflow.bounds.sign import sharper_sampler_bound, sharper_sde_bound, sign_term
 from gflow.bounds.slack import SlackLedger, slack_ledger
 from gflow.bounds.variation import variation_bound
 
@@ -38,6 +38,7 @@ __all__ = [
     "ladder",
     "ode_budget",
     "sde_budget",
+    "sharper_sampler_bound",
     "sharper_sde_bound",
     "sign_term",
     "slack_ledger",

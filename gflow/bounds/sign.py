@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gflow.bounds.climbing import Profile
 from gflow.bounds.rungs import log, log_sum
 from gflow.estimate import Estimate
 
@@ -75,6 +76,38 @@ def sharper_sde_bound(
         growth = h * (constants[k] + constants[k + 1]) / 2
         value = _log_add(_log_add(value, h * source[k] / 2) + growth, h * source[k + 1] / 2)
     return Estimate.bound(value, bias="up")
+
+
+def sharper_sampler_bound(
+    profile: Profile, half_squared_diffusion: Sequence[float], signs: Sequence[float], distances: Sequence[float]
+) -> Estimate:
+    """`local` of an Euler-Maruyama ladder less the sign term: the inequality of W2B-9 in the sampler's own steps.
+
+    B_{k+1} = exp(h L_k) B_k + h (e_k - (g^2/2) E tr(DT + DT^{-1} - 2I)/W2), with the L_k and e_k of
+    ``discrete_ladder``: without the sign term it is its ``local`` to round-off. The continuous inequality
+    read at the steps, not a theorem about them, hence bias ``unknown``.
+
+    Args:
+        profile: of a discrete ladder of K steps.
+        half_squared_diffusion: half the squared noise at the start of each step, (K).
+        signs: sign term under the optimal coupling at the start of each step, (K).
+        distances: W2(p_s, q_s) there, (K); where it is 0 the gain, a 0/0, is left out.
+
+    Raises:
+        ValueError: columns of another length than K, numbers that are not finite, or a negative
+            g^2/2 or distance.
+    """
+    steps = len(profile.constant)
+    if any(len(c) != steps for c in (half_squared_diffusion, signs, distances)):
+        given = [len(c) for c in (half_squared_diffusion, signs, distances)]
+        raise ValueError(f"sharper_sampler_bound: expected columns of {steps} steps, got {given}")
+    _check_columns(profile.s[:-1], profile.model_error[:-1], profile.constant, half_squared_diffusion, signs, distances)
+    value = log(profile.distance[0])
+    for k, sign in enumerate(signs):
+        h = profile.s[k + 1] - profile.s[k]
+        gain = half_squared_diffusion[k] * sign / distances[k] if distances[k] > 0 else 0.0
+        value = _log_add(value + h * profile.constant[k], h * (profile.model_error[k] - gain))
+    return Estimate.bound(value, bias="unknown")
 
 
 def _check_columns(s: Sequence[float], errors: Sequence[float], *others: Sequence[float]) -> None:

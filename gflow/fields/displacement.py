@@ -35,7 +35,7 @@ class GaussianDisplacement:
     _axes: Float[Tensor, "d d"] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Diagonalise ``M = A^{-1/2} (A^{1/2} B A^{1/2})^{1/2} A^{-1/2}``."""
+        """Diagonalize ``M = A^{-1/2} (A^{1/2} B A^{1/2})^{1/2} A^{-1/2}``."""
         if self.p0.dim != self.p1.dim:
             raise ValueError(f"p1: must have the dimension of p0, got {self.p1.dim} and {self.p0.dim}")
         if self.p0.mu.dtype != self.p1.mu.dtype or self.p0.mu.device != self.p1.mu.device:

@@ -24,8 +24,8 @@ class RectifiedFlow:
     """``v_t(x) = E[sigma' x_0 + alpha' x_1 | x_t = x]`` for ``x_t = sigma x_0 + alpha x_1``, x_0 and x_1 independent.
 
     Time is the path's: with LINEAR, p0 at t = 0 and p1 at t = 1, and the ODE carries p0 to p1
-    (Liu et al. 2023; ORC-6, REFLOW-2 of docs/theory). ``alpha`` goes with p1, the data. Each pair
-    of components is diagonalised once, so a time costs no factorisation; dtype and device are
+    (Liu et al. 2023; ORC-6 of docs/theory). ``alpha`` goes with p1, the data. Each pair
+    of components is diagonalized once, so a time costs no factorization; dtype and device are
     those of the laws.
 
     Raises:
@@ -42,7 +42,7 @@ class RectifiedFlow:
     _pairs: _Pairs = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Check that the laws fit, and diagonalise all pairs of components."""
+        """Check that the laws fit, and diagonalize all pairs of components."""
         w0, m0, c0 = _parameters("p0", self.p0)
         w1, m1, c1 = _parameters("p1", self.p1)
         if self.p0.dim != self.p1.dim:
@@ -107,7 +107,7 @@ class _Pairs:
 
     @classmethod
     def of(cls, p0: tuple[Tensor, Tensor, Tensor], p1: tuple[Tensor, Tensor, Tensor]) -> _Pairs:
-        """Pair and diagonalise ``(weights, means, covariances)`` of both laws."""
+        """Pair and diagonalize ``(weights, means, covariances)`` of both laws."""
         i, j = torch.cartesian_prod(*(torch.arange(len(p[0]), device=p[0].device) for p in (p0, p1))).unbind(1)
         factor = torch.linalg.cholesky(p0[2])[i]
         half = torch.linalg.solve_triangular(factor, p1[2][j], upper=False)

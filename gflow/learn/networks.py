@@ -99,7 +99,7 @@ class ConvNet(nn.Module):
     """Residual 3x3 convolutions on square one-channel images flattened to (n, side^2).
 
     Two convolutions per block; features shift the channels inside each block. Three blocks see 15
-    pixels, more than the 8 of the digits. Initialised as ``MLP``.
+    pixels, more than the 8 of the digits. Initialized as ``MLP``.
 
     Raises:
         ValueError: a size that is not positive, or negative ``features``.

@@ -25,8 +25,11 @@ class FitStatus(Enum):
     """How a training ended; each value is the message, with the remedy."""
 
     DONE = "all steps were taken"
+    """The training went to its end."""
     LOSS_NOT_FINITE = "the loss became NaN or infinite: lower the learning rate, or check the data and t_min"
+    """Stopped at the first loss that is not finite."""
     GRADIENT_NOT_FINITE = "a gradient became NaN or infinite: lower the learning rate, or check the loss"
+    """Stopped at the first gradient that is not finite."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def fit(
     rate: RateSchedule = constant,
     throw: bool = True,
 ) -> FitResult[M]:
-    """Minimise ``loss`` over all parameters of a copy of ``module``; the argument is not changed.
+    """Minimize ``loss`` over all parameters of a copy of ``module``; the argument is not changed.
 
     The result holds the exponential moving average of the weights, ``a += (1 - d_k)(w_k - a)`` with
     ``d_k = min(ema_decay, (1 + k)/(10 + k))``, so that the start is forgotten (0 gives the last

@@ -36,7 +36,7 @@ class LanczosValues:
 class LanczosOsl:
     """Largest eigenvalue of ``direction * (Dv + Dv^T) / 2`` over the points, for large d.
 
-    One jvp and one vjp of the whole batch per iteration, full reorthogonalisation (Golub and Van
+    One jvp and one vjp of the whole batch per iteration, full reorthogonalization (Golub and Van
     Loan, Matrix Computations, 10.3): memory n d per iteration instead of n d^2. Bias ``down``.
     The start vectors come from ``seed``, so equal calls give equal results.
     """
@@ -119,7 +119,7 @@ def _lanczos(product: Callable[[Tensor], Tensor], start: Tensor, tolerance: floa
         size = torch.maximum(size, w.norm(dim=1))
         # A row whose Krylov space is exhausted goes on with a value that cannot become the largest.
         tridiagonal[:, k, k] = torch.where(q.any(1), (q * w).sum(1), tridiagonal[:, 0, 0])
-        w, beta = _orthogonalise(w, basis, size)
+        w, beta = _orthogonalize(w, basis, size)
         if (k + 1) % _CHECK_EVERY == 0 or k + 1 == last:
             found = _top_ritz(tridiagonal[:, : k + 1, : k + 1], beta, tolerance)
             if found.converged:
@@ -130,7 +130,7 @@ def _lanczos(product: Callable[[Tensor], Tensor], start: Tensor, tolerance: floa
     return found
 
 
-def _orthogonalise(w: Tensor, basis: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+def _orthogonalize(w: Tensor, basis: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
     """``w`` made orthogonal to the basis, and its norm, 0 where only round-off of ``size`` is left."""
     for _ in range(2):  # twice is enough (Parlett, The Symmetric Eigenvalue Problem, 6.9)
         w = w - torch.einsum("nkd,nk->nd", basis, torch.einsum("nkd,nd->nk", basis, w))

@@ -12,18 +12,25 @@ class Result(Enum):
     """The verdict; each value is the message, with the remedy."""
 
     SUCCESS = "the integration reached t1"
+    """The end time was reached."""
     MAX_STEPS = "the step cap was reached before t1: raise max_steps or loosen the tolerance"
+    """``max_steps`` steps were tried."""
     STEP_UNDERFLOW = (
         "the step fell below the spacing of floating-point times: the field is too stiff or singular for this "
         "tolerance; loosen rtol and atol, or stop earlier"
     )
+    """The controller asked for a step that does not change the time."""
     NON_FINITE = "the state became NaN or infinite: take a smaller step, or check the field where it is named"
+    """A step left the floating-point numbers."""
     STALLED = (
         "a step was rejected again and again although it got shorter: the error estimate does not fall with the step, "
         "as for a noisy or discontinuous field; smooth it, loosen rtol and atol, or use ConstantStep"
     )
+    """Fifty rejections in a row."""
     UNSOLVED = "a step's implicit equation was not solved: take a smaller step, or give the method more iterations"
+    """The method's own status, with how far it came."""
     STOPPED = "stop_when held before t1"
+    """Not a failure: the solution ends where the predicate held."""
 
     @property
     def ok(self) -> bool:
@@ -38,7 +45,9 @@ class Stats:
     evaluations: int = 0
     """Evaluations of the field, those of rejected steps and of the first-step guess included."""
     accepted: int = 0
+    """Steps taken."""
     rejected: int = 0
+    """Steps tried again smaller."""
     smallest_step: float = math.inf
     """Smallest accepted step."""
     coupling: float | None = None

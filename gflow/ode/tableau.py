@@ -20,13 +20,17 @@ class ButcherTableau:
     """
 
     name: str
+    """Name of the method; with the order it identifies it."""
     order: int
+    """Order of convergence."""
     a: tuple[tuple[Fraction, ...], ...]
     """Row i holds the i coefficients of stage i (0-based): the strict lower triangle."""
     b: tuple[Fraction, ...]
+    """Weights of the step."""
     b_embedded: tuple[Fraction, ...] | None = None
     """Weights of the embedded comparison method, or None."""
     embedded_order: int | None = None
+    """Order of the embedded method, or None."""
     b_dense: tuple[tuple[Fraction, ...], ...] | None = None
     """Continuous weights b_i(x), u(t + x h) = y0 + h sum_i b_i(x) k_i: row i holds the coefficients of x, x^2, ..."""
 
@@ -84,15 +88,21 @@ def _rows(*texts: str) -> tuple[tuple[Fraction, ...], ...]:
 
 
 EULER = ButcherTableau("Euler", 1, _rows(""), _row("1"))
+"""Euler's method: order 1, one stage."""
 MIDPOINT = ButcherTableau("midpoint", 2, _rows("", "1/2"), _row("0 1"))
+"""The explicit midpoint rule: order 2, two stages."""
 HEUN = ButcherTableau("Heun", 2, _rows("", "1"), _row("1/2 1/2"))
-# Korpelevich (1976): an Euler prediction whose slope is used at the start; of order 1 and stable on centres (INT-7).
+"""Heun's method, the explicit trapezoidal rule: order 2, two stages."""
+# Korpelevich (1976).
 EXTRAGRADIENT = ButcherTableau("extragradient", 1, _rows("", "1"), _row("0 1"))
+"""The extragradient method, an Euler prediction whose slope is used at the start: order 1, two stages (INT-7)."""
 RK4 = ButcherTableau("RK4", 4, _rows("", "1/2", "0 1/2", "0 0 1"), _row("1/6 1/3 1/3 1/6"))
-# Kutta (1901), the 3/8 rule.
+"""The classical Runge-Kutta method: order 4, four stages."""
+# Kutta (1901).
 RK4_38 = ButcherTableau("RK4 3/8", 4, _rows("", "1/3", "-1/3 1", "1 -1 1"), _row("1/8 3/8 3/8 1/8"))
+"""The 3/8 rule: order 4, four stages."""
 HEUN_EULER = ButcherTableau("Heun-Euler", 2, _rows("", "1"), _row("1/2 1/2"), _row("1 0"), 1)
-# Bogacki and Shampine (1989), Appl. Math. Lett. 2, 321-325.
+"""Heun's method with Euler's embedded: order 2(1), two stages."""
 BOSH3 = ButcherTableau(
     "Bogacki-Shampine",
     3,
@@ -101,7 +111,7 @@ BOSH3 = ButcherTableau(
     _row("7/24 1/4 1/3 1/8"),
     2,
 )
-# Dormand and Prince (1980), J. Comput. Appl. Math. 6, 19-26.
+"""Bogacki and Shampine (1989), Appl. Math. Lett. 2, 321-325: order 3(2), four stages, FSAL."""
 # Continuous weights by Shampine (1986), Math. Comp. 46, 135-150.
 DOPRI5 = ButcherTableau(
     "Dormand-Prince",
@@ -128,7 +138,8 @@ DOPRI5 = ButcherTableau(
         "0 40617522/29380423 -110615467/29380423 69997945/29380423",
     ),
 )
-# Tsitouras (2011), Comput. Math. Appl. 62, 770-775. The published decimals of 16 digits satisfy the order conditions to
+"""Dormand and Prince (1980), J. Comput. Appl. Math. 6, 19-26: order 5(4), seven stages, FSAL."""
+# The published decimals of 16 digits satisfy the order conditions to
 # 1e-14; these are the nearest that satisfy them to 1e-21, by a Newton step that changes none by more than 8e-16.
 TSIT5 = ButcherTableau(
     "Tsitouras",
@@ -163,3 +174,4 @@ TSIT5 = ButcherTableau(
         "0 1.49999999999999993954778 -3.99999999999999987909555 2.49999999999999993954778",
     ),
 )
+"""Tsitouras (2011), Comput. Math. Appl. 62, 770-775: order 5(4), seven stages, FSAL."""

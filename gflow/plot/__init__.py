@@ -1,9 +1,10 @@
 """The figures of the field, in two themes and one palette. Computes nothing, knows no study.
 
 Figures are built inside ``theme`` and from ``panels``, never from pyplot: nothing global is left
-behind. Colours are named by what they mean (``COLOURS``), so that a quantity has one colour in
-every figure and in both themes. The functions draw numbers that are there: estimates with their
-intervals, clouds, images.
+behind. Colours are named by what they mean (``COLOURS``), so that a quantity keeps its hue from figure
+to figure and from theme to theme; rungs of the ladder and terms of a budget share the hues, so a panel
+shows one of the two sets. The functions draw numbers that are there: estimates with their intervals,
+clouds, images.
 """
 
 from gflow.plot.axes import grouped_legend, ink, intervals, muted, page, panels, series, ticks_at

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -69,9 +70,13 @@ def intervals(
     label: str = "",
     horizontal: bool = False,
     halo: bool = False,
+    up_to: float = math.inf,
     **marks: Any,
 ) -> None:
     """Estimates as single marks with a bar where the interval is finite, for measured values and categories.
+
+    An interval that leaves the axes ends in an arrow at the edge: on a logarithmic axis, whose scale
+    must be set before, where it reaches 0, and where it passes ``up_to``.
 
     Args:
         axes: where to draw.
@@ -81,6 +86,7 @@ def intervals(
         label: for the legend.
         horizontal: values along the horizontal axis, positions along the vertical one.
         halo: a rim in the colour of the page, for marks on top of bars.
+        up_to: upper limit of the axis, where it is fixed.
         **marks: passed to ``Axes.plot``.
     """
     if len(x) != len(estimates):
@@ -92,9 +98,24 @@ def intervals(
     places = (means, x) if horizontal else (x, means)
     axes.plot(*places, color=colour, label=label or "_nolegend_", path_effects=rim, **style)
     bars = axes.hlines if horizontal else axes.vlines
+    logarithmic = (axes.get_xscale() if horizontal else axes.get_yscale()) == "log"
     for at, e in zip(x, estimates, strict=True):
-        if np.isfinite(e.lo) and np.isfinite(e.hi):
-            bars(at, e.lo, e.hi, color=colour, linewidth=1.4, zorder=style["zorder"] - 0.5, path_effects=rim)
+        if not (np.isfinite(e.lo) and np.isfinite(e.hi)):
+            continue
+        bar = {"color": colour, "linewidth": 1.4, "zorder": style["zorder"] - 0.5, "path_effects": rim}
+        below, above = logarithmic and e.lo <= 0, e.hi > up_to
+        bars(at, e.mean if below else e.lo, e.mean if above else e.hi, **bar)
+        for edge, off in ((0.0, below), (1.0, above)):
+            if off:
+                _arrow(axes, at, e.mean, edge, horizontal, bar)
+
+
+def _arrow(axes: Axes, at: float, start: float, edge: float, horizontal: bool, line: Mapping[str, Any]) -> None:
+    """From a mark to the lower (0) or upper (1) edge of the axes, for an interval that goes on beyond it."""
+    place = axes.get_yaxis_transform() if horizontal else axes.get_xaxis_transform()
+    ends: list[tuple[float, float]] = [(edge, at), (start, at)] if horizontal else [(at, edge), (at, start)]
+    arrow = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, **line}
+    axes.annotate("", xy=ends[0], xycoords=place, xytext=ends[1], textcoords="data", arrowprops=arrow)
 
 
 def grouped_legend(figure: Figure, *, columns: int = 6) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 
 from gflow.estimate import Estimate
-from gflow.plot.axes import ink, intervals, muted
+from gflow.plot.axes import ink, intervals, page
 from gflow.plot.themes import COLOURS
 
 
@@ -18,6 +20,7 @@ def budget_bars(
     measured: Sequence[Estimate],
     floors: Sequence[Estimate] | None = None,
     *,
+    sums: Sequence[Estimate] | None = None,
     places: Sequence[float] | None = None,
 ) -> None:
     """One horizontal bar a case: its terms side by side, the measured distance as a mark, the floor as a tick.
@@ -28,6 +31,8 @@ def budget_bars(
         budgets: terms by name, in the order in which they are stacked; names are those of ``COLOURS``.
         measured: the distance that each sum bounds.
         floors: distance between two independent samples of one law.
+        sums: the sums of the terms, whose intervals are drawn at the ends of the bars, with an arrow
+            where one is longer than the axis.
         places: vertical positions, downwards; one apart by default.
     """
     if not len(labels) == len(budgets) == len(measured):
@@ -45,14 +50,22 @@ def budget_bars(
             edgecolor="none",
             label="Monte Carlo" if name == "monte_carlo" else name,
         )
+    # The bars rule the axis: an interval of a sum may be longer than all of them.
+    ends = [sum(term.mean for term in terms.values()) for terms in budgets]
+    right = 1.04 * max([*ends, *(e.hi if math.isfinite(e.hi) else e.mean for e in measured)])
+    if sums is not None:
+        intervals(axes, at, sums, colour=ink(), horizontal=True, halo=True, up_to=right, marker="|", markersize=5.0)
     intervals(axes, at, measured, colour=ink(), label="measured $W_2$", horizontal=True, halo=True, markersize=4.0)
     if floors is not None:
         low, high = [a - 0.42 for a in at], [a + 0.42 for a in at]
-        style = {"color": muted(), "linewidth": 1.4, "linestyle": (0, (2, 1)), "zorder": 3}
-        axes.vlines([f.mean for f in floors], low, high, label="sampling floor", **style)  # type: ignore[arg-type]  # linestyle
+        # Ink on a rim of the page: no grey stands out from every bar.
+        style = {"color": ink(), "linewidth": 1.4, "linestyle": (0, (2, 1)), "zorder": 3}
+        rim = [withStroke(linewidth=3.2, foreground=page())]
+        at_floor = [f.mean for f in floors]
+        axes.vlines(at_floor, low, high, label="sampling floor", path_effects=rim, **style)  # type: ignore[arg-type]  # linestyle
     axes.set_yticks(at, list(labels))
     axes.set_ylim(max(at) + 0.7, min(at) - 0.7)
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, right)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
 

@@ -91,14 +91,15 @@ def _lines(axes: Axes, x: Sequence[float], rungs: Mapping[str, Sequence[Estimate
 
 
 def _strip(axes: Axes, x: Sequence[float], off: Mapping[int, Estimate], *, share: float) -> None:
-    """A tinted strip at the top of the axes with a power of ten at each point that is off the scale."""
+    """A strip in the tint of ``global`` at the top of the axes, a power of ten at each point that is off the scale."""
     low, high = (math.log10(v) for v in axes.get_ylim())
     axes.set_ylim(10**low, 10 ** (low + (high - low) / (1 - share - 0.03)))
-    strip = Rectangle((0, 1 - share), 1, share, transform=axes.transAxes, color=muted(), alpha=0.14, linewidth=0)
+    tint = COLOURS["global"]
+    strip = Rectangle((0, 1 - share), 1, share, transform=axes.transAxes, color=tint, alpha=0.16, linewidth=0)
     axes.add_artist(strip)
     axes.yaxis.get_major_locator().set_params(numticks=7)  # type: ignore[call-arg]  # a LogLocator
     place = axes.get_xaxis_transform()
     for k, estimate in off.items():
         text = power_of_ten(log10(estimate))
-        style = {"color": COLOURS["global"], "ha": "center", "va": "center", "fontsize": 8.0}
+        style = {"color": ink(), "ha": "center", "va": "center", "fontsize": 8.0}
         axes.text(x[k], 1 - share / 2, text, transform=place, **style)  # type: ignore[arg-type]  # a style

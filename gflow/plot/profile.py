@@ -29,11 +29,12 @@ def density(
     colour = COLOURS.get(colour, colour)
     means = [e.mean for e in values]
     if filled:
-        axes.stairs(means, list(edges), fill=True, color=colour, alpha=0.22, linewidth=0)
+        axes.stairs(means, list(edges), fill=True, color=colour, alpha=0.15, linewidth=0)
     axes.stairs(means, list(edges), color=colour, label=label, linewidth=1.5)
     lo, hi = np.array([e.lo for e in values]), np.array([e.hi for e in values])
-    if np.isfinite(lo).all() and np.isfinite(hi).all() and not filled:
-        axes.stairs(hi, list(edges), baseline=lo, fill=True, color=colour, alpha=0.18, linewidth=0)
+    if np.isfinite(lo).all() and np.isfinite(hi).all():
+        # On a filled area the band must be told from the tint below it.
+        axes.stairs(hi, list(edges), baseline=lo, fill=True, color=colour, alpha=0.3 if filled else 0.18, linewidth=0)
 
 
 def along_time(axes: Axes, t: Sequence[float], values: Sequence[Estimate], *, colour: str, label: str) -> None:

@@ -17,12 +17,13 @@ WIDTH = 7.2
 
 PALETTES: Mapping[Theme, tuple[str, ...]] = MappingProxyType(
     {
-        "light": ("#1959B1", "#DB6C05", "#008D5A", "#B8508F", "#683F02", "#7296FC"),
-        "dark": ("#4E88DA", "#DD6024", "#30CF82", "#C586A8", "#EFDD35", "#C8F8EC"),
+        "light": ("#1959B1", "#DB6C05", "#008D5A", "#B8508F", "#683F02", "#678CFB"),
+        "dark": ("#4270EC", "#F59A30", "#4FD29C", "#CC3A98", "#94703F", "#B9B4FA"),
     }
 )
-"""Six colours a theme, in the hues of Okabe and Ito (2008), moved until all pairs stay apart under
-the colour-vision deficiencies of Machado et al. (2009) and on the page (a test holds both)."""
+"""Six colours a theme, in the hues of Okabe and Ito (2008), moved until all pairs stay apart under the
+colour-vision deficiencies of Machado et al. (2009) and on the page, with the same hue at a place of both
+themes (tests hold all three)."""
 
 PAGES: Mapping[Theme, str] = MappingProxyType({"light": "#ffffff", "dark": "#14171c"})
 """The page a theme is drawn for; figures themselves are transparent."""
@@ -62,7 +63,9 @@ COLOURS: Mapping[str, str] = MappingProxyType(
         "rigorous": "C1",
     }
 )
-"""Colour of a quantity, as a place in the palette of the theme that is drawn."""
+"""Colour of a quantity, as a place in the palette of the theme that is drawn.
+
+Places are unique among the rungs, and among the terms of a budget; the two sets share them."""
 
 MARKERS: Mapping[str, str] = MappingProxyType(
     {"euler": "o", "midpoint": "v", "heun": "s", "bosh3": "D", "rk4": "^", "dopri5": "P", "tsit5": "X"}

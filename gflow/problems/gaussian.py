@@ -37,7 +37,7 @@ class Gaussian:
     """Eigenvectors of C, in columns; every noised law shares them."""
 
     def __post_init__(self) -> None:
-        """Check the parameters and diagonalise C."""
+        """Check the parameters and diagonalize C."""
         require_finite("mean", self.mu)
         require_finite("covariance", self.C)
         if self.mu.ndim != 1 or not len(self.mu):
@@ -117,7 +117,7 @@ class Gaussian:
         return float((self.mu * self.mu).sum() + self.values.sum())
 
     def at(self, path: Path, t: Time, /) -> Gaussian:
-        """``N(alpha m, alpha^2 C + sigma^2 I)``; no factorisation."""
+        """``N(alpha m, alpha^2 C + sigma^2 I)``; no factorization."""
         alpha, sigma = path.alpha(t), path.sigma(t)
         return Gaussian._from_spectrum(alpha * self.mu, alpha * alpha * self.values + sigma * sigma, self.axes)
 

@@ -27,8 +27,8 @@ class GaussianMixture:
     """``sum_k w_k N(m_k, C_k)``; dtype and device are those of the means.
 
     Isotropic components, given by variances (k,), are evaluated without any d x d matrix, and
-    fastest when they share one variance. General covariances are diagonalised once here: a noise
-    level costs no factorisation. Means and scores agree with ORC-9 of docs/theory.
+    fastest when they share one variance. General covariances are diagonalized once here: a noise
+    level costs no factorization. Means and scores agree with ORC-9 of docs/theory.
 
     Raises:
         ValueError: NaN or infinite entries, mismatched shapes, dtypes or devices, weights that are
@@ -47,7 +47,7 @@ class GaussianMixture:
     components: Components = field(init=False, repr=False)
     """The densities without their weights."""
     log_weights: Float[Tensor, " k"] = field(init=False, repr=False)
-    """The logarithm of the weights, normalised."""
+    """The logarithm of the weights, normalized."""
 
     def __post_init__(self) -> None:
         """Check the parameters and choose the kind of components."""
@@ -173,7 +173,7 @@ class GaussianMixture:
         return float(self.weights @ ((self.means * self.means).sum(1) + traces))
 
     def at(self, path: Path, t: Time, /) -> GaussianMixture:
-        """The law of ``alpha x + sigma z``: the same weights and axes, no factorisation."""
+        """The law of ``alpha x + sigma z``: the same weights and axes, no factorization."""
         components = self.components.noised(path.alpha(t), path.sigma(t))
         return GaussianMixture.of(self.weights, self.log_weights, components, self.chunk)
 

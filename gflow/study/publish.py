@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
 import traceback
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,13 +20,16 @@ from gflow.study.store import Store
 from gflow.study.study import Study, UsageError
 
 _HEAD = "<!-- written by python -m gflow.study.publish: do not edit -->\n\n"
+_WIDE = "---\nhide: [navigation, toc]\n---\n\n"  # tables of a report take the room of both
+_PROPOSITION = re.compile(r"^#+ ([A-Z][A-Z0-9]*-\d+)\b.*\{ #([\w-]+) \}\s*$", flags=re.MULTILINE)
 
 
 def publish(results: str | Path = "results", docs: str | Path = "docs/reports", studies: str = "studies") -> list[Path]:
     """Write a page for each study, with its figures and data, and an index; returns the pages.
 
     ``docs`` is generated: it is emptied first. A study whose results are missing, or were made by
-    another version or config, gets a page that says so.
+    another version or config, gets a page that says so. Where a page names a proposition that has a
+    heading with an anchor in ``theory`` beside ``docs``, it links to it.
 
     Raises:
         UsageError: results of no known study, or a folder that cannot be read.
@@ -70,8 +75,30 @@ def _publish_one(name: str, study: Study[Any, Any], folder: Path, target: Path) 
                 raise
             sys.stderr.write(traceback.format_exc())
             body += f"\nThe stored rows cannot be shown by the study as it is now: `{type(error).__name__}: {error}`.\n"
-    page.write_text(_HEAD + body, encoding="utf-8")
+    page.write_text(_WIDE + _HEAD + _linked(body, propositions(target.parent / "theory")), encoding="utf-8")
     return page
+
+
+def propositions(theory: Path) -> dict[str, str]:
+    """Where the numbered propositions stand, as links from a report; empty where there is no theory."""
+    return {
+        name: f"../{theory.name}/{page.name}#{anchor}"
+        for page in sorted(theory.glob("*.md"))
+        for name, anchor in _PROPOSITION.findall(page.read_text(encoding="utf-8"))
+    }
+
+
+def _linked(body: str, links: Mapping[str, str]) -> str:
+    """The text with the names of propositions linked, but not in the description of a figure, code or a link."""
+    if not links:
+        return body
+    names = "|".join(map(re.escape, links))
+    name = re.compile(rf"(?<![\w\[`#-])(?:{names})(?![\w-])")
+    lines = (
+        line if line.startswith("![") else name.sub(lambda m: f"[{m[0]}]({links[m[0]]})", line)
+        for line in body.splitlines(keepends=True)
+    )
+    return "".join(lines)
 
 
 def _page(study: Study[Any, Any], store: Store, folder: Path, box: str) -> str:
@@ -87,24 +114,42 @@ def _page(study: Study[Any, Any], store: Store, folder: Path, box: str) -> str:
             (folder / f"{name}_{mode}.svg").write_bytes(svg)
     for data in (store.rows_path, store.config_path):
         shutil.copyfile(data, folder / data.name)
+    _pack(store.folder / "arrays", folder / "arrays.zip")
     title, *rest = sections(composed, lambda name, caption: _figure(folder.name, name, caption))
-    return "\n\n".join([title, *([box] if box else []), *rest, _data(folder.name, composed)]) + "\n"
+    return "\n\n".join([title, *([box] if box else []), *rest, _data(folder, composed)]) + "\n"
+
+
+def _pack(arrays: Path, target: Path) -> None:
+    """The stored arrays as one archive; equal arrays give equal bytes."""
+    found = sorted(arrays.glob("*.npz"))
+    if not found:
+        return
+    with zipfile.ZipFile(target, "w") as archive:
+        for path in found:
+            archive.writestr(zipfile.ZipInfo(path.name), path.read_bytes())
 
 
 def _figure(folder: str, name: str, caption: str) -> str:
-    """A figure for mkdocs-material: one picture a scheme, the caption, and the data."""
+    """A figure for mkdocs-material: one picture a scheme, the caption, and the way to the data."""
     alt = attribute(plain(caption))
     return (
         f"![{alt}]({folder}/{name}_light.svg#only-light)\n![{alt}]({folder}/{name}_dark.svg#only-dark)\n\n"
-        f"*{caption}* [Data]({folder}/rows.jsonl)"
+        f"*{caption}* [Data](#data-of-the-page)"
     )
 
 
-def _data(folder: str, composed: Composed) -> str:
-    return (
-        f"Rows: [rows.jsonl]({folder}/rows.jsonl), one JSON object for each case and seed "
-        f"({composed.facts['rows']} in all); [config.json]({folder}/config.json)."
+def _data(folder: Path, composed: Composed) -> str:
+    """All that the figures and tables are drawn from."""
+    name = folder.name
+    arrays = (
+        f"\n- [arrays.zip]({name}/arrays.zip): what the rows name under `arrays`, one file of numpy arrays each."
+        if (folder / "arrays.zip").is_file()
+        else ""
     )
+    return f"""### Data {{ #data-of-the-page }}
+
+- [rows.jsonl]({name}/rows.jsonl): one JSON object for each case and seed, {composed.facts["rows"]} in all.{arrays}
+- [config.json]({name}/config.json): the settings."""
 
 
 def _not_yet_run(study: Study[Any, Any], changes: Sequence[str]) -> str:

@@ -41,7 +41,7 @@ class Clouds:
 def read_clouds(
     x: Tensor, y: Tensor, x_weights: Tensor | None = None, y_weights: Tensor | None = None, *, least: int = 1
 ) -> Clouds:
-    """Check both clouds and normalise them; the one way into this package.
+    """Check both clouds and normalize them; the one way into this package.
 
     Raises:
         TypeError: an argument that is not a tensor.

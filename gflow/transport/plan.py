@@ -18,9 +18,13 @@ class Solver(Enum):
     """The exact solvers; ``solver_for`` of an estimator says which one a problem gets."""
 
     SORT = "monotone rearrangement, one dimension"
+    """Sorting; the plan is optimal for every convex cost."""
     EMD = "network simplex (POT)"
+    """For low dimensions, and for clouds of different sizes or weights."""
     LAPJV = "Jonker-Volgenant assignment with potentials (package lapjv)"
+    """For equal sizes, with the potentials that a certificate needs."""
     LAPX = "Jonker-Volgenant assignment without potentials (package lapx)"
+    """For equal sizes where no certificate is asked for."""
 
 
 class TransportError(RuntimeError):

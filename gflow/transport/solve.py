@@ -26,7 +26,7 @@ TOLERANCE = 1e-9
 """Relative gap of a certified solve."""
 FLOAT32_TOLERANCE = 2e-8
 """Relative gap where the potentials come from a float32 solver and no polish was asked for."""
-_ROUNDING = 1e-13  # of the largest cost, O(1) here: a gap below it is arithmetic, not optimisation
+_ROUNDING = 1e-13  # of the largest cost, O(1) here: a gap below it is arithmetic, not optimization
 _MARGINAL = 1e-9
 
 
@@ -129,7 +129,7 @@ def _optimum(cost: Matrix, problem: _Problem, start: RawPlan | None) -> RawPlan:
 
 @dataclass(frozen=True)
 class _Problem:
-    """Normalised clouds, and how to turn what a solver found into a plan in the caller's units."""
+    """Normalized clouds, and how to turn what a solver found into a plan in the caller's units."""
 
     clouds: Clouds
     solver: Solver

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gflow.bounds import Panels, cauchy_schwarz_bound, sharper_sde_bound, sign_term, truncation_bound
+from gflow.bounds import Panels, cauchy_schwarz_bound, sharper_sampler_bound, sign_term, truncation_bound
 from gflow.bounds.climbing import Ladder
 from gflow.bounds.discrete import StepConstant
 from gflow.estimate import Estimate
@@ -121,7 +121,7 @@ def signs(
     kept = sorted(
         {case.steps - round(case.steps ** (k / (_SIGN_NODES - 2))) for k in range(_SIGN_NODES - 1)} | {case.steps}
     )
-    columns: dict[str, list[Any]] = {name: [] for name in ("t", "synchronous", "optimal", "w2", "errors", "constants")}
+    columns: dict[str, list[Any]] = {name: [] for name in ("t", "synchronous", "optimal", "w2")}
     for k in kept:
         s, x, y = runs[0].ts[k], runs[0].ys[k], runs[1].ys[k]
         t = problem.time(s)
@@ -131,16 +131,16 @@ def signs(
         columns["synchronous"].append(sign_term(x, y, score_x, score_y))
         columns["optimal"].append(sign_term(x, y[order], score_x, score_y[order]))
         columns["w2"].append(ExactW2()(x, y).sqrt().mean)
-        columns["errors"].append(ladder.profile.model_error[k])
-        columns["constants"].append(ladder.profile.constant[min(k, case.steps - 1)])
-    half = [float(problem.path.diffusion_squared(t)) / 2 for t in columns["t"]]
-    means = [e.mean for e in columns["optimal"]]
-    zero = [0.0] * len(half)
-    bounds = [
-        sharper_sde_bound(
-            [runs[0].ts[k] for k in kept], columns["errors"], columns["constants"], half, term, columns["w2"]
-        )
-        for term in (means, zero)
-    ]
-    shown = {name: columns[name] for name in ("t", "synchronous", "optimal", "w2")}
-    return {**shown, "sharper": bounds[0], "dropped": bounds[1]}
+    return {**columns, "sharper": _sharper(problem, ladder, columns)}
+
+
+def _sharper(problem: Diffusion, ladder: Ladder, columns: dict[str, list[Any]]) -> Estimate:
+    """`local` of this row less the sign term, which is interpolated in log t between the times where it is known."""
+    starts = [problem.time(s) for s in ladder.profile.s[:-1]]
+    known = np.array(
+        [(w, e.mean / w if w > 0 else 0.0) for w, e in zip(columns["w2"], columns["optimal"], strict=True)]
+    )
+    at, clock = -np.log(starts), -np.log(columns["t"])
+    distances, quotients = (np.interp(at, clock, known[:, k]) for k in range(2))
+    half = [float(problem.path.diffusion_squared(t)) / 2 for t in starts]
+    return sharper_sampler_bound(ladder.profile, half, (quotients * distances).tolist(), distances.tolist())

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, linalg
 
-from gflow.bounds import sharper_sde_bound, sign_term
+from gflow.bounds import discrete_ladder, sharper_sampler_bound, sharper_sde_bound, sign_term
+from gflow.ode import BrownianPath
 from gflow.problems import Gaussian
 from gflow.transport import bures_map, bures_squared
-from tests.bounds.fields import F64, sigma_points
+from tests.bounds.fields import F64, Ridges, normal, sigma_points
 from tests.strategies import build, floats, spd, tensors, untyped
 
 few = settings(max_examples=15)
@@ -218,6 +219,39 @@ def test_sharper_bound_is_carried_as_a_logarithm_and_stays_above_zero():
     assert huge.mean == math.inf
     assert huge.log10 == pytest.approx(2e3 / math.log(10), rel=1e-2)
     assert sharper_sde_bound([0.0, 1.0], [0.0, 0.0], [0.0, 0.0], [1.0, 1.0], [9.0, 9.0], [0.1, 0.1]).mean == 0.0
+
+
+def sde_profile(seed, steps=8):
+    """A discrete ladder of two Euler-Maruyama samplers on common noise."""
+    f, g, x, y = Ridges(2, seed), Ridges(2, seed + 50), normal(9, 2, seed=seed), normal(9, 2, seed=seed + 1)
+    noise = BrownianPath(0.0, 1.5, (9, 2), levels=3, seed=seed)
+    return discrete_ladder(f, g, x, y, 0.0, 1.5, steps=steps, diffusion=lambda s: 0.5 + s, noise=noise)
+
+
+@few
+@given(st.integers(0, 10**6), floats(0.01, 2.0), floats(0.1, 2.0))
+def test_w2b_9_in_the_steps_of_a_sampler_it_is_local_without_the_term_and_below_it_with_one(seed, sign, half):
+    found = sde_profile(seed)
+    columns = [half] * 8, found.profile.distance[:-1]
+    plain = sharper_sampler_bound(found.profile, columns[0], [0.0] * 8, columns[1])
+    assert plain.log10 == pytest.approx(found.local.log10, rel=1e-12, abs=1e-12)
+    for k in (0, 5, 7):
+        # Small enough not to be cut at 0; what is taken off at a step shrinks or grows with the later ones.
+        signs = [1e-3 * sign * found.profile.distance[k] if j == k else 0.0 for j in range(8)]
+        h = found.profile.s[1]
+        lost = 1e-3 * half * sign * h * math.exp(h * sum(found.profile.constant[k + 1 :]))
+        kept = sharper_sampler_bound(found.profile, columns[0], signs, columns[1])
+        assert plain.mean - kept.mean == pytest.approx(lost, rel=1e-6, abs=1e-9 * plain.mean)
+    first = sharper_sampler_bound(found.profile, columns[0], [sign] + [0.0] * 7, [0.0, *columns[1][1:]])
+    assert first.mean == plain.mean  # at distance 0 the gain is left out
+
+
+def test_columns_of_another_length_than_the_steps_are_refused():
+    profile = sde_profile(0).profile
+    with pytest.raises(ValueError, match="columns of 8 steps, got \\[8, 9, 8\\]"):
+        sharper_sampler_bound(profile, [1.0] * 8, [1.0] * 9, [1.0] * 8)
+    with pytest.raises(ValueError, match="distances"):
+        sharper_sampler_bound(profile, [1.0] * 8, [1.0] * 8, [-1.0] * 8)
 
 
 TWO = [1.0, 1.0]

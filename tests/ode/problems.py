@@ -13,7 +13,7 @@ EMBEDDED = [HEUN_EULER, BOSH3, DOPRI5]
 
 
 def named(tableaux):
-    """Parametrisation ids."""
+    """Parametrization ids."""
     return {"argvalues": tableaux, "ids": [tableau.name for tableau in tableaux]}
 
 

@@ -53,6 +53,21 @@ def test_one_point_of_a_sweep_keeps_its_interval_and_its_floor(axes):
     assert any(np.allclose(path.vertices[:, 1], [0.18, 0.22]) for path in drawn if len(path.vertices) == 2)
 
 
+def arrows(axes):
+    return [(text.xy, text.xyann) for text in axes.texts if getattr(text, "arrow_patch", None) is not None]
+
+
+def test_an_interval_that_leaves_the_axes_ends_in_an_arrow(axes):
+    to_zero, inside = Estimate(0.5, 0.0, 0.7, 5, 0.95), Estimate(0.5, 0.4, 0.7, 5, 0.95)
+    plot.intervals(axes, X, [to_zero, inside], colour="C0")
+    assert arrows(axes) == []  # 0 lies on a linear axis
+    axes.set_yscale("log")
+    plot.intervals(axes, X, [to_zero, inside], colour="C0")
+    assert arrows(axes) == [((0.01, 0.0), (0.01, 0.5))]
+    plot.intervals(axes, [3.0], [inside], colour="C0", horizontal=True, up_to=0.6)
+    assert arrows(axes)[1:] == [((1.0, 3.0), (0.5, 3.0))]
+
+
 def test_ratios_have_a_line_at_one(axes):
     plot.bound_ratios(axes, X, {"synchronous": some(1.1, 1.2), "global": some(1e7, 1e8)})
     assert any(list(line.get_ydata()) == [1.0, 1.0] for line in axes.lines)
@@ -66,11 +81,25 @@ def test_terms_of_a_budget_are_stacked_in_order_and_missing_ones_take_no_room(ax
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a", "b"]
 
 
+def test_an_interval_of_a_sum_never_stretches_the_bars(axes):
+    sums = [Estimate(3.0, 1.0, 40.0, 5, 0.95), Estimate(3.0, 2.9, 3.1, 5, 0.95)]
+    plot.budget_bars(axes, ["a", "b"], [{"model": sums[0]}, {"model": sums[1]}], some(0.5, 0.6), sums=sums)
+    assert axes.get_xlim() == (0, pytest.approx(3.12))
+    assert arrows(axes) == [((1.0, 0), (3.0, 0))]
+
+
 def test_a_density_keeps_its_bins_and_a_curve_its_times(axes):
     plot.density(axes, [1.0, 0.5, 0.25], some(2.0, 4.0), colour="model", label="entering")
     plot.along_time(axes, [1.0, 0.5, 0.25], some(0.0, 1.0, 2.0), colour="C0", label="distance")
     assert list(axes.patches[0].get_data().values) == [2.0, 4.0]
     assert list(axes.lines[0].get_xdata()) == [1.0, 0.5, 0.25]
+
+
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_density_shows_its_interval_filled_or_not(axes, filled):
+    plot.density(axes, [1.0, 0.5, 0.25], some(2.0, 4.0), colour="model", label="entering", filled=filled)
+    band = axes.patches[-1].get_data()
+    assert np.allclose((band.values, band.baseline), ([2.2, 4.4], [1.8, 3.6]))
 
 
 def test_particles_keep_equal_aspect_and_the_limits_that_are_given(axes):

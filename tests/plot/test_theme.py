@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from gflow.plot import COLOURS, PAGES, PALETTES, ink, page, theme
+from gflow.plot import COLOURS, PAGES, PALETTES, RUNGS, ink, page, theme
 
 # Severity 1.0 of Machado, Oliveira and Fernandes (2009), on linear RGB.
 DEFICIENCIES = {
@@ -50,10 +50,28 @@ def test_any_two_colours_of_a_palette_stay_apart(mode, deficiency):
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_lines_stand_out_from_the_page_and_text_can_be_read(mode):
-    assert min(contrast(colour, PAGES[mode]) for colour in PALETTES[mode]) > 2.7
+    assert min(contrast(colour, PAGES[mode]) for colour in PALETTES[mode]) > 3  # WCAG 2.1 for graphics
     with theme(mode):
         assert contrast(ink(), page()) > 7
         assert page() == PAGES[mode]
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_marks_in_ink_can_be_told_from_every_colour(mode):
+    with theme(mode):
+        assert min(contrast(colour, ink()) for colour in PALETTES[mode]) > 1.5
+
+
+def test_a_place_of_the_palette_has_one_hue_in_both_themes():
+    for pair in zip(*PALETTES.values(), strict=True):
+        light, dark = (np.arctan2(*lab(colour, "none")[:0:-1]) for colour in pair)
+        assert abs(np.angle(np.exp(1j * (light - dark)), deg=True)) < 15
+
+
+def test_rungs_and_terms_of_a_budget_have_colours_of_their_own():
+    terms = ("truncation", "initial", "model", "discretization", "monte_carlo")
+    for names in (RUNGS, terms):
+        assert len({COLOURS[name] for name in names}) == len(names)
 
 
 def test_a_theme_is_undone_and_every_quantity_has_a_colour_of_the_palette():

@@ -1,4 +1,4 @@
-"""Point clouds under noise: the score against a brute-force posterior, memory, memorisation."""
+"""Point clouds under noise: the score against a brute-force posterior, memory, memorization."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ KINDS = ("shared", "isotropic", "full")
 
 
 def reference(law: Gaussian | GaussianMixture) -> torch.distributions.Distribution:
-    """The same law in torch.distributions, which factorises each covariance."""
+    """The same law in torch.distributions, which factorizes each covariance."""
     if isinstance(law, Gaussian):
         return torch.distributions.MultivariateNormal(law.mu, law.C)
     parts = torch.distributions.MultivariateNormal(law.means, law.covariance_matrices())

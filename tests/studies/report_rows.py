@@ -120,8 +120,7 @@ def signs(w2: float, seed: int) -> dict[str, Any]:
             Estimate(value, value - 0.3, value + 0.3, 64, 0.95),
         ],
         "w2": [0.0, 0.5 * w2, w2],
-        "sharper": exact(3 * w2),
-        "dropped": exact(4 * w2),
+        "sharper": Estimate.bound(math.log(24 * w2)),
     }
 
 

@@ -8,6 +8,8 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gflow.estimate import Estimate
 from gflow.plot import theme
@@ -16,8 +18,19 @@ from gflow.study.figure import draw
 from gflow.study.markdown import place_figures
 from studies.w2_bound.report import report
 from studies.w2_bound.report.claims import claims
-from studies.w2_bound.report.numbers import factor, interval, median, number, pooled_w2
-from studies.w2_bound.report.rows import groups
+from studies.w2_bound.report.numbers import (
+    factor,
+    interval,
+    median,
+    number,
+    percent,
+    pooled_mean,
+    pooled_w2,
+    spread,
+    tied,
+)
+from studies.w2_bound.report.rows import distinct, groups, of_kind
+from tests.strategies import floats
 from tests.studies.report_rows import SMALL, exact, run
 
 USERS = {
@@ -128,7 +141,7 @@ def test_the_answer_is_three_sentences_with_numbers_of_the_rows():
     records, arrays = run(seeds=(0,))
     opening = report(SMALL, records, arrays).markdown.split("\n\n")[0]
     assert opening.count(". ") == 2
-    assert all(word in opening for word in ("0.25 from fresh data", "2.5", "10^8.0", "score error 0.1", "digits"))
+    assert all(word in opening for word in ("0.25 from fresh data", "2.5", "$10^{8.0}$", "score error 0.1", "digits"))
     assert "*monte carlo*" not in opening
 
 
@@ -198,15 +211,114 @@ def test_squares_are_pooled_and_medians_carry_the_coverage_of_their_interval():
 
 
 def test_numbers_read_as_a_person_would_write_them():
-    assert [factor(x) for x in (0.0, 2.5, 8.42, 421.9)] == ["1", "316", "10^8.4", "10^422"]
-    assert [number(x) for x in (0.28312, 1234.5, 1.2e-9, -0.5, 0.0)] == ["0.283", "1234", "1.2e−9", "−0.5", "0"]
-    assert interval(Estimate(0.5, -0.1, 1.1, 3, 0.95)) == "0.5\u00a0[0,\u00a01.1]"
-    assert interval(exact(0.5)) == "0.5"
+    assert [factor(x) for x in (0.0, 2.5, 8.42, 421.9)] == ["1", "316", "$10^{8.4}$", "$10^{422}$"]
+    assert [number(x) for x in (0.28312, 1234.5, -0.5, 0.0)] == ["0.283", "1234", "−0.5", "0"]
+    assert [number(x) for x in (1.2e-9, -9e-4, 1e6)] == [r"$1.2\cdot10^{-9}$", r"$-9\cdot10^{-4}$", "$10^{6}$"]
+    assert tied(percent(0.588)) == "58.8\u00a0%"
+    assert interval(Estimate(0.5, -0.1, 1.1, 3, 0.95)) == "0.5 [0,\u00a01.1]"
+    assert interval(exact(0.5)) == interval(Estimate(0.5, 0.4999, 0.5001, 3, 0.95)) == "0.5"
+    assert (spread("1", "2"), spread("0.264", "0.264")) == ("1 to 2", "0.264")
+
+
+@given(st.lists(floats(1e-3, 1e3), min_size=2, max_size=8))
+def test_the_interval_of_a_positive_mean_stays_positive_and_is_the_student_one_to_first_order(values):
+    plain, found = Estimate.pool(map(exact, values)), pooled_mean(list(map(exact, values)))
+    assert found.mean == plain.mean
+    assert found.lo > 0
+    half = (plain.hi - plain.mean) / plain.mean
+    # exp(h) - 1 - h <= h^2 exp(h) / 2, above and below.
+    room = half**2 * math.exp(half) / 2 * plain.mean * (1 + 1e-9) + 1e-9 * plain.mean
+    assert plain.hi - 1e-9 * plain.mean <= found.hi <= plain.hi + room
+    assert plain.lo - 1e-9 * plain.mean <= found.lo <= plain.lo + room
+
+
+def test_the_terms_of_a_budget_add_up_to_its_sum_also_where_seeds_differ_by_decades():
+    def spread_out(row: Any) -> dict[str, Any]:
+        terms = {**row["budget"]["terms"], "model": Estimate.bound(math.log(row["w2"].mean ** 20 * 1e18), bias="up")}
+        total = Estimate.bound(math.log(sum(e.mean for e in terms.values())), bias="up")
+        return {"budget": {**row["budget"], "terms": terms, "total": total}}
+
+    records, _ = run()
+    group = groups(SMALL, changed(records, "mixture/euler/10", spread_out))
+    found = next(g for g in group if g.case.name == "mixture/euler/10")
+    assert found.terms["model"].hi / found.terms["model"].lo > 3
+    assert sum(e.mean for e in found.terms.values()) == pytest.approx(found.total.mean, rel=1e-12)
+
+
+def test_a_case_that_two_sweeps_share_has_one_ladder_and_one_vote():
+    crossed = dataclasses.replace(SMALL, eps=(0.05, 0.1), steps=(20, 40))
+    records, arrays = run(crossed)
+    found = groups(crossed, records)
+    twins = {"mixture/error/0.05", "mixture/heun/40"}
+    assert twins - {g.case.name for g in distinct(found)} == {"mixture/heun/40"}
+    assert len(distinct(found)) == len(found) - 1
+    made = report(crossed, records, arrays).markdown
+    assert "share a ladder, shown once: 4 cases with *mixture, score error 0.05*." in made
+    assert f"of {len(found) - len(of_kind(found, 'tight')) - 1} cases; sum over measured" in made
+    assert "\n| mixture, Heun, 20 steps | ODE, Heun, 20 |" in made  # in the budget, and in no ladder
+    assert "\n| mixture, Heun, 20 steps | ODE |" not in made
+
+
+def test_tables_hold_the_bounds_themselves_the_terms_and_the_slack_with_intervals():
+    records, arrays = run()
+    made = report(SMALL, records, arrays).markdown
+    g = next(g for g in groups(SMALL, records) if g.case.name == "mixture/error/0.1")
+    lines = [line for line in made.splitlines() if line.startswith(f"| {g.label} | ODE")]
+    ratios, values, slack, terms = lines
+    assert ratios.endswith("| 2.5 | 30 | $10^{8.0}$ |")
+    assert interval(g.rung("pathwise")) in values
+    assert "0.282 [0.259,\u00a00.308]" in values
+    assert interval(g.terms["model"]) in terms
+    assert "[" in interval(g.terms["model"])
+    assert "| 0.1 |" in slack  # the same for every seed: no interval to show
+
+
+def test_slack_that_differs_between_seeds_carries_the_interval_of_its_median():
+    records, arrays = run()
+    records = changed(
+        records, "mixture/error/0.1", lambda row: {"slack": {**row["slack"], "alignment": exact(row["w2"].mean ** 2)}}
+    )
+    line = next(li for li in report(SMALL, records, arrays).markdown.splitlines() if "0.11 [0.1,\u00a00.12]" in li)
+    assert line.startswith("| mixture, score error 0.1 | ODE")
+
+
+def test_what_pathwise_reaches_on_images_stands_beside_the_bound_that_reaches_more():
+    records, arrays = run()
+    records = changed(records, "digits/ode", rung("pathwise", 30 / 1.48))
+    records = changed(records, "digits/ode", rung("global", 30.0))
+    records = changed(records, "digits/ode", lambda row: {"variation": Estimate(*[row["w2"].mean * 15.0] * 3)})
+    made = report(SMALL, records, arrays).markdown
+    assert "On *digits, ODE* `pathwise` is only 1.48 times below the published form" in made
+    assert "(W2B-12), which is no rung, is 2 times below it." in made
+    assert "`synchronous`/W2 1.1, `pathwise`/`synchronous` 2.27 and published form/W2 $10^{42" in made
+
+
+def test_the_sign_term_is_weighed_against_the_local_rung_that_drops_it():
+    records, arrays = run()
+    assert "Keeping it multiplies `local`, which drops it, by 0.8 with 32 steps" in " ".join(
+        report(SMALL, records, arrays).markdown.split()
+    )
+
+
+def test_captions_tell_what_one_seed_and_few_cases_can_show():
+    lone = dataclasses.replace(SMALL, steps=(20,), sde_steps=(32,))
+    records, arrays = run(lone, seeds=(0,))
+    clouds = ("reference", "sampled")
+    few = {key: {n: c[:8] if n in clouds else c for n, c in columns.items()} for key, columns in arrays.items()}
+    made = " ".join(report(lone, records, few).markdown.split())
+    assert "slope" not in made
+    assert "8 images a row" in made
+    assert "bands and bars" not in made
+    assert "ends nearest to the reference (W2B-8)" in made  # the three networks are equal here
+    assert "it is 40 under the synchronous and 40 [10, 70] under the optimal coupling" in made
 
 
 def assert_sound(made: Any) -> None:
-    """No NaN in the text, every figure that is placed exists and draws, every section has words."""
-    assert not re.search(r"\b(nan|NaN|None|inf)\b", made.markdown)
+    """No NaN, raw power, index or id in the text, every figure that is placed exists and draws."""
+    text = "\n".join([made.markdown, *(f"{claim.text} {claim.detail}" for claim in made.claims)])
+    assert not re.search(r"\b(nan|NaN|None|inf)\b", text)
+    words = re.sub(r"\$[^$\n]+\$", "", text)
+    assert not re.search(r"\^|p_|\de[−-]?\d|sigma2|/(ode|sde)\b|\d %", words)
     place_figures(made.markdown, made.figures, lambda name, caption: f"{name}: {caption}")
     for make in made.figures.values():
         with theme("dark"):

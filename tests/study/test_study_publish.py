@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -68,11 +69,38 @@ def test_a_page_shows_figures_in_both_schemes_and_its_data(package: str, results
     for link in re.findall(r"\]\(([\w./-]+?)(?:#[\w-]+)?\)", page):
         assert (tmp_path / "docs" / link).is_file()
     assert (tmp_path / "docs/alpha/rows.jsonl").read_bytes() == (results / "alpha/rows.jsonl").read_bytes()
+    assert page.startswith("---\nhide: [navigation, toc]\n---\n")
+    assert "[Data](#data-of-the-page)" in page
+    assert "### Data { #data-of-the-page }" in page
     for content in ("## Claims", "## How this was computed", "inner.scale", "$\\sigma/\\sqrt{n}$"):
         assert content in page
     index = (tmp_path / "docs/index.md").read_text()
     assert f"| [alpha](alpha.md) | {STUDY.question} | a second | published |" in index
     assert f"| [beta](beta.md) | {STUDY.question} | a second | **not yet run** |" in index
+
+
+def test_the_arrays_that_figures_are_drawn_from_are_published_too(package: str, results: Path, tmp_path: Path) -> None:
+    publish(results, tmp_path / "docs", package)
+    stored = {p.name: p.read_bytes() for p in (results / "alpha/arrays").glob("*.npz")}
+    with zipfile.ZipFile(tmp_path / "docs/alpha/arrays.zip") as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == stored
+    assert len(stored) > 1
+    assert "[arrays.zip](alpha/arrays.zip)" in (tmp_path / "docs/alpha.md").read_text()
+
+
+def test_propositions_that_the_theory_has_are_linked_and_others_are_not(
+    package: str, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theory = tmp_path / "docs/theory"
+    theory.mkdir(parents=True)
+    (theory / "bounds.md").write_text("# Bounds\n\n### W2B-1 · One { #w2b-1 }\n\n### W2B-12 · Other { #w2b-12 }\n")
+    alpha = sys.modules[f"{package}.alpha"]
+    question = "Does W2B-1 hold, W2B-12, W2B-13 and `XW2B-1`?"
+    monkeypatch.setattr(alpha, "STUDY", replace(alpha.STUDY, question=question))
+    publish(results, tmp_path / "docs/reports", package)
+    page = (tmp_path / "docs/reports/alpha.md").read_text()
+    links = "[W2B-1](../theory/bounds.md#w2b-1) hold, [W2B-12](../theory/bounds.md#w2b-12), W2B-13 and `XW2B-1`"
+    assert f"# Does {links}?" in page
 
 
 def test_publishing_again_gives_the_same_bytes_and_nothing_old(package: str, results: Path, tmp_path: Path) -> None:

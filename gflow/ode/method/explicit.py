@@ -37,7 +37,7 @@ class ExplicitRK:
         k[0] = v(t, y) if carry.slope is None else carry.slope
         for i in range(1, tableau.stages):
             k[i] = v(t + weights.c[i] * h, torch.addmv(y, k[:i].T, weights.a[i], alpha=h))
-        # One stage is written as the update of an optimiser: Euler's iterates are gradient descent's, bit for bit.
+        # One stage is written as the update of an optimizer: Euler's iterates are gradient descent's, bit for bit.
         y_next = torch.add(y, k[0], alpha=h) if tableau.stages == 1 else torch.addmv(y, k.T, weights.b, alpha=h)
         dense = weights.b_dense
         return StepResult(

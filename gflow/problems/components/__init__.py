@@ -1,6 +1,6 @@
 """Densities, scores and Hessians of weighted sums of Gaussians, one class per kind of covariance.
 
-Nothing is factorised at a noise level: every class is closed under ``C -> alpha^2 C + sigma^2 I``.
+Nothing is factorized at a noise level: every class is closed under ``C -> alpha^2 C + sigma^2 I``.
 With responsibilities ``gamma`` and component scores ``s_k = -C_k^{-1}(x - m_k)``, the score is
 ``sum gamma_k s_k`` and its Jacobian ``-sum gamma_k C_k^{-1} + Cov_gamma(s_k)``.
 

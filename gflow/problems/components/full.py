@@ -15,7 +15,7 @@ from gflow.velocity import Time
 
 @dataclass(frozen=True, eq=False)
 class Full:
-    """General components: ``C_k = U_k diag(l_k) U_k^T``, diagonalised once for all noise levels."""
+    """General components: ``C_k = U_k diag(l_k) U_k^T``, diagonalized once for all noise levels."""
 
     means: Float[Tensor, "k d"]
     values: Float[Tensor, "k d"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gflow.study import Record, Report
 from gflow.study.study import Arrays
@@ -10,6 +11,7 @@ from studies.w2_bound.config import Config
 from studies.w2_bound.report import figures, tables
 from studies.w2_bound.report.answer import answer
 from studies.w2_bound.report.claims import claims
+from studies.w2_bound.report.numbers import tied
 from studies.w2_bound.report.rows import groups
 from studies.w2_bound.report.sections import failed, sections
 
@@ -26,7 +28,7 @@ def report(config: Config, rows: Sequence[Record], arrays: Arrays) -> Report:
     if not found:
         return Report("No row of a known case is there to report on.")
     drawn = figures.draw(found, arrays)
-    decided = claims(found)
+    decided = [replace(claim, text=tied(claim.text), detail=tied(claim.detail)) for claim in claims(found)]
     parts = [
         answer(found),
         tables.ladder(found, drawn),
@@ -34,8 +36,22 @@ def report(config: Config, rows: Sequence[Record], arrays: Arrays) -> Report:
         failed(found, decided),
         CHANGE,
     ]
-    return Report("\n\n".join(part.strip() for part in parts if part), {n: f.make for n, f in drawn.items()}, decided)
+    text = tied("\n\n".join(part.strip() for part in parts if part))
+    return Report(text + references(text), {n: f.make for n, f in drawn.items()}, decided)
 
+
+def references(text: str) -> str:
+    """The entries of the works that a text names."""
+    cited = [entry for name, entry in REFERENCES.items() if name in text]
+    return "\n\n## References\n\n" + "\n".join(f"- {entry}" for entry in cited) if cited else ""
+
+
+REFERENCES = {
+    "Kwon": "Kwon, Fan and Lee (2022). *Score-Based Generative Modeling Secretly Minimizes the Wasserstein Distance*. "
+    "NeurIPS.",
+    "Yoon": "Yoon, Choi, Kwon and Ryu (2023). *Diffusion Probabilistic Models Generalize when They Fail to Memorize*. "
+    "ICML, workshop on Structured Probabilistic Inference and Generative Modeling.",
+}
 
 CHANGE = """## What would change our mind
 
@@ -45,6 +61,6 @@ CHANGE = """## What would change our mind
   `pathwise` lose what `propagator` keeps; a larger score error moves both.
 - **On which error dominates**: the budget adds upper bounds, so a large term may be a loose one. More steps, a later
   schedule or fresh clouds of another size change single terms, and the sweeps show by how much.
-- **On memorisation**: more training, another network or a larger cloud may close the gap between network and exact
+- **On memorization**: more training, another network or a larger cloud may close the gap between network and exact
   score, and with it the distance to copying.
 """

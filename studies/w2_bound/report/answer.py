@@ -6,14 +6,18 @@ import math
 from collections.abc import Sequence
 
 from gflow.study import table
-from studies.w2_bound.report.numbers import count, factor, interval, listed, number
-from studies.w2_bound.report.rows import Group, headline, label, middle, of_kind, sweep, term_name, weight
+from studies.w2_bound.report.numbers import count, factor, interval, listed, number, spread
+from studies.w2_bound.report.rows import Group, headline, label, middle, of_kind, sweep, target_name, term_name, weight
 
 _TARGETS = {"p_0": "fresh data", "p_stop": "the reference's own cloud"}
 
 
 def answer(found: Sequence[Group]) -> str:
-    """How far, how well the bounds tell, which error dominates: a sentence each, and the numbers in a table."""
+    """How far, how well the bounds tell, which error dominates: a sentence each, and the numbers in a table.
+
+    The table holds two distances: the sampler's own, which the budget bounds, and that of the two clouds
+    that start together, which the ladder bounds.
+    """
     chosen = headline(found)
     if not chosen:
         return _only_tight(found)
@@ -67,20 +71,14 @@ def _which(chosen: Sequence[Group]) -> str:
     parts = []
     for name, groups in by_name.items():
         shares = sorted(100 * g.terms[name].mean / g.total.mean if g.total.mean > 0 else 0.0 for g in groups)
-        share = (
-            f"{shares[0]:.0f} %"
-            if f"{shares[0]:.0f}" == f"{shares[-1]:.0f}"
-            else f"{shares[0]:.0f} to {shares[-1]:.0f} %"
-        )
+        share = spread(f"{shares[0]:.0f}", f"{shares[-1]:.0f}") + " %"
         on = "" if len(by_name) == 1 else f" on {listed([where(g) for g in groups])}"
         parts.append(f"*{term_name(name)}*{on} ({share} of the sum)")
     quotients = [math.log10(g.total.mean / g.measured.mean) for g in chosen if g.measured.mean > 0]
     tail = ""
     if quotients:
-        low, high = factor(min(quotients)), factor(max(quotients))
-        sums = "a sum" if len(quotients) == 1 else "sums"
-        verb = "is" if len(quotients) == 1 else "are"
-        tail = f", in {sums} that {verb} {low if low == high else f'{low} to {high}'} times the measured distance"
+        sums = "a sum that is" if len(quotients) == 1 else "sums that are"
+        tail = f", in {sums} {spread(factor(min(quotients)), factor(max(quotients)))} times the measured distance"
     return f"The largest term of the error budget is {listed(parts)}{tail}."
 
 
@@ -104,12 +102,14 @@ def _summary(chosen: Sequence[Group]) -> str:
                 number(g.floor.mean),
                 interval(g.total),
                 term_name(largest(g)),
+                interval(g.w2),
                 "" if pathwise is None else factor(pathwise.mean),
                 "" if published is None else factor(published.mean) + mark,
             )
         )
-    header = ("case", "n", "seeds", "measured W2", "floor", "budget", "largest term", "pathwise/W2", "published/W2")
-    return table(header, rows)
+    target = f"W2 to {target_name(chosen[0])}" if len({g.target for g in chosen}) == 1 else "W2 to its target"
+    bounds = ("W2 of its clouds", "`pathwise` over it", "published form over it")
+    return table(("case", "n", "seeds", target, "floor", "its budget", "largest term", *bounds), rows)
 
 
 def _only_tight(found: Sequence[Group]) -> str:

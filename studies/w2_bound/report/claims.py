@@ -12,8 +12,8 @@ from scipy import stats
 from gflow.estimate import Estimate
 from gflow.study import Claim
 from gflow.study.study import Verdict
-from studies.w2_bound.report.numbers import MANY, count, factor, factors, log10_of, number
-from studies.w2_bound.report.rows import Group, of_kind, sweep
+from studies.w2_bound.report.numbers import MANY, count, factor, factors, log10_of, number, percent
+from studies.w2_bound.report.rows import Group, of_kind, short, sweep
 
 TIGHT = 1e-8
 """Largest |bound/W2 - 1| of the laws where the bound is an equality."""
@@ -149,7 +149,7 @@ def _matching(found: Sequence[Group]) -> Claim | None:
         "The denoising loss less its constant is the score-matching loss (W2B-13): "
         "95 % intervals of the difference hold 0 as often as they should",
         "ok" if p >= RARE else "failed",
-        f"{held} of {len(intervals)} hold 0 ({number(100 * held / len(intervals))} %), binomial p = {number(p, 2)}",
+        f"{held} of {len(intervals)} hold 0 ({percent(held / len(intervals))}), binomial p = {number(p, 2)}",
     )
 
 
@@ -174,7 +174,8 @@ def _medians(found: Sequence[Group]) -> list[Claim]:
             1,
         ),
         _ratio(
-            "digits: the bound by variation of constants (W2B-12) is at least 2 times below the published form",
+            "digits: the bound by variation of constants (W2B-12), not `pathwise`, is at least 2 times below the "
+            "published form",
             [g for g in of_kind(enough, "digits") if all("variation" in row for row in g.rows)],
             "global",
             "variation",
@@ -197,7 +198,7 @@ def _ratio(text: str, chosen: Sequence[Group], top: str, below: str, threshold: 
     verdicts = [_verdict(ratio, threshold, side) for _, ratio in known]
     worst: Verdict = next((v for v in ("failed", "inconclusive") if v in verdicts), "ok")
     seeds = min(g.seeds for g, _ in known)
-    all_shown = "; ".join(f"{g.case.value or g.case.name}: {factors(r)}" for g, r in known)
+    all_shown = "; ".join(f"{short(g)}: {factors(r)}" for g, r in known)
     return Claim(
         f"{text[0].upper()}{text[1:]} (median over the seeds, worst case)",
         worst,

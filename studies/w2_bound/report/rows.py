@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from gflow.estimate import Estimate
 from gflow.study import Record
 from studies.w2_bound.config import Case, Config, cases
-from studies.w2_bound.report.numbers import log10_of, median, pooled, pooled_w2
+from studies.w2_bound.report.numbers import log10_of, median, pooled_bounds, pooled_mean, pooled_w2
 
 NETWORKS = ("network", "digits", "data", "score")
 """Kinds whose model is a network, or anything else without closed-form constants."""
-_HUGE = 6.0  # log10 of what is not worth a mean of squares
 _WEIGHTS = {"uniform": "1", "sigma2": "σ²", "g2I-over-e": "g²I/e"}
 _METHODS = {"euler": "Euler", "heun": "Heun", "rk4": "RK4", "euler_maruyama": "Euler-Maruyama"}
 
@@ -69,8 +68,8 @@ class Group:
 
     @cached_property
     def total(self) -> Estimate:
-        """The sum of the budget."""
-        return pooled([row["budget"]["total"] for row in self.rows])
+        """The sum of the budget, pooled as its terms are."""
+        return pooled_mean([row["budget"]["total"] for row in self.rows])
 
     @property
     def target(self) -> str:
@@ -82,8 +81,7 @@ class Group:
         """The budget, term by term, in the order of the sampler's life."""
         stored = [row["budget"]["terms"] for row in self.rows]
         order = ("truncation", "initial", "model", "discretization", "monte_carlo")
-        # Means, never geometric ones: the terms must add up to the sum.
-        return {name: pooled([Estimate.exact(t[name].mean) for t in stored]) for name in order if name in stored[0]}
+        return {name: pooled_mean([t[name] for t in stored]) for name in order if name in stored[0]}
 
     @property
     def rungs(self) -> list[str]:
@@ -93,9 +91,7 @@ class Group:
 
     def rung(self, name: str) -> Estimate:
         """A bound over the seeds: pooled as W2 is, or the geometric mean where it is astronomical."""
-        values = [row["ladder"][name] for row in self.rows]
-        huge = max(log10_of(value) for value in values) > _HUGE
-        return pooled(values) if huge else pooled_w2(values)
+        return pooled_bounds([row["ladder"][name] for row in self.rows])
 
     def certified(self, name: str) -> bool:
         """Whether the constants of a rung are closed forms in every repeat."""
@@ -107,8 +103,8 @@ class Group:
         logs = [log10_of(top) - log10_of(low) for top, low in pairs if log10_of(low) > -math.inf]
         return median(logs) if logs else None
 
-    def share(self, *path: str) -> float | None:
-        """Median of an entry of the slack ledger over W2; None where it is not in every row, or W2 is 0."""
+    def shares(self, *path: str) -> list[float] | None:
+        """An entry of the slack ledger over W2, by seed; None where it is not in every row, or W2 is 0."""
         shares = []
         for row in self.rows:
             entry: Any = row["slack"]
@@ -117,7 +113,7 @@ class Group:
             if entry is None or row["w2"].mean <= 0:
                 return None
             shares.append(entry.mean / row["w2"].mean)
-        return math.inf if math.inf in shares else median(shares).mean
+        return shares
 
 
 def _bound(row: Mapping[str, Any], name: str) -> Estimate:
@@ -164,6 +160,34 @@ def headline(found: Sequence[Group]) -> list[Group]:
     return named or of_kind(found, "mixture")[:1]
 
 
+def sign_gain(group: Group) -> Estimate:
+    """Median of log10 of `local` with the sign term kept (W2B-9) over `local`, which drops it."""
+    return median([log10_of(row["sign"]["sharper"]) - log10_of(row["ladder"]["local"]) for row in group.rows])
+
+
+def distinct(found: Iterable[Group]) -> list[Group]:
+    """The cases that differ in more than the sweep they belong to: sweeps cross in the base case."""
+    by_setting: dict[Case, Group] = {}
+    for group in found:
+        by_setting.setdefault(replace(group.case, name="", swept="", value=""), group)
+    return list(by_setting.values())
+
+
+def by_flows(found: Iterable[Group]) -> dict[Case, list[Group]]:
+    """Cases by the flows that their ladder compares: the steps of an ODE sampler do not change the exact ones."""
+    by_setting: dict[Case, list[Group]] = {}
+    for group in found:
+        case = replace(group.case, name="", swept="", value="")
+        flows = replace(case, method="heun", steps=0) if case.sampler == "ode" else case
+        by_setting.setdefault(flows, []).append(group)
+    return by_setting
+
+
+def target_name(group: Group) -> str:
+    """What W2 and the sum of the budget are about, as a formula."""
+    return {"p_0": "$p_0$", "p_stop": r"$p_{\mathrm{stop}}$"}[group.target]
+
+
 def term_name(name: str) -> str:
     """A term of the budget in words."""
     return "Monte Carlo" if name == "monte_carlo" else name
@@ -172,6 +196,11 @@ def term_name(name: str) -> str:
 def weight(variant: str) -> str:
     """The weight of a training loss as a formula."""
     return _WEIGHTS.get(variant, variant)
+
+
+def short(group: Group) -> str:
+    """The case in words, where it is said that it is the mixture."""
+    return group.label.removeprefix("mixture, ").replace("narrow mixture", "narrow")
 
 
 def label(case: Case) -> str:

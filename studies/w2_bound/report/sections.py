@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from gflow.study import Claim
 from studies.w2_bound.report import tables
 from studies.w2_bound.report.claims import left_out
 from studies.w2_bound.report.figures.clouds import nearest
 from studies.w2_bound.report.figures.drawn import Drawn, placed, sizes
-from studies.w2_bound.report.numbers import MANY, count, factor, interval, listed, log10_of, median, number
-from studies.w2_bound.report.rows import NETWORKS, Group, of_kind, sweep, weight
+from studies.w2_bound.report.numbers import MANY, count, factor, interval, listed, number, percent
+from studies.w2_bound.report.rows import NETWORKS, Group, distinct, of_kind, sign_gain, sweep, target_name, weight
 
 _RESOLVED = 1.5
 """Upper end over value up to which a quadrature is taken for resolved."""
@@ -20,7 +19,7 @@ _RESOLVED = 1.5
 
 def sections(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> list[str]:
     """All sections whose cases are there."""
-    made = (_loses, _dominates, _networks, _sign, _memorise, _calibration)
+    made = (_loses, _dominates, _networks, _sign, _memorize, _calibration)
     return [section(found, drawn) for section in made]
 
 
@@ -49,8 +48,9 @@ def _dominates(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> str:
 The budget (W2B-16): *truncation* is stopping early, *initial* starting from the prior instead of noised data (W2B-15),
 *model* the score error, *discretization* the steps (W2B-10), *Monte Carlo* the finite clouds. Initial, model and
 discretization are upper bounds carried to the end of sampling (`pathwise`), so the sum bounds the exact W2 between the
-sampler's cloud and its target: fresh data (p_0), or the reference's own cloud (p_stop). The floor is W2 between two
-independent samples of the reference law: a measured W2 near it says only that n points cannot tell the laws apart.
+sampler's cloud and its target: fresh data ($p_0$), or the reference's own cloud ($p_{{\\mathrm{{stop}}}}$). The floor
+is W2 between two independent samples of the reference law: a measured W2 near it says only that n points cannot tell
+the laws apart.
 {_target(found)}{_repeats(found)} {_steps(found)}
 
 {terms}
@@ -58,16 +58,19 @@ independent samples of the reference law: a measured W2 near it says only that n
 
 
 def _target(found: Sequence[Group]) -> str:
-    targets = {g.target for g in found}
+    targets = {target_name(g) for g in found}
     return f"Here the target is {targets.pop()} throughout. " if len(targets) == 1 else ""
 
 
 def _repeats(found: Sequence[Group]) -> str:
     """n, seeds, and what the brackets are."""
-    size = sizes([g for g in found if g.case.kind != "tight"]).partition(";")[0]
+    size = sizes([g for g in found if g.case.kind != "tight"])
     if max(g.seeds for g in found) == 1:
         return f"One repeat ({size}): no interval between repeats is there."
-    return f"Brackets: 95 % intervals between the seeds ({size}); W2 is pooled as squares, with the root last."
+    return (
+        f"Brackets: 95 % intervals between the seeds ({size}), read in logarithms, since no distance is negative. The "
+        "terms and their sum are means over the seeds; W2 is pooled as squares, with the root last."
+    )
 
 
 def _steps(found: Sequence[Group]) -> str:
@@ -111,7 +114,7 @@ def _sign(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> str:
     groups = [g for g in sweep(found, "sde") if all("sign" in row for row in g.rows)]
     if not groups:
         return ""
-    gains = [f"{factor(median([_log_gain(row) for row in g.rows]).mean)} with {g.case.steps} steps" for g in groups]
+    gains = [f"{factor(sign_gain(g).mean)} with {g.case.steps} steps" for g in groups]
     both = [g for g in sweep(found, "error") if g.case.eps == groups[-1].case.eps]
     versus = (
         f" The same score error moves the ODE's law by {interval(both[0].w2)} and that of the SDE with "
@@ -121,27 +124,25 @@ def _sign(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> str:
     )
     return f"""## The sign term and the SDE
 
-Run with common noise, two SDE samplers obey the same inequality as two ODE samplers, with twice the weight (W2B-5).
-Written by optimal couplings it has one more term, which is never negative there (W2B-6) and may be negative under the
-coupling of the flows (W2B-7). Keeping it multiplies the bound by {listed(gains)} (median; W2B-9).{versus}
+Run with common noise, two SDE samplers obey an inequality of the same form as two ODE samplers (W2B-5), but with twice
+the weight of the score error and with the one-sided constant of another drift in the exponent (W2B-4). Written by
+optimal couplings it has one more term, which is never negative for the laws (W2B-6) and may be negative under the
+coupling of the flows (W2B-7); between two clouds it is estimated, with an interval. Keeping it multiplies `local`,
+which drops it, by {listed(gains)} (median; W2B-9).{versus}
 
 {placed(drawn, "sign")}"""
 
 
-def _log_gain(row: Mapping[str, Any]) -> float:
-    return log10_of(row["sign"]["sharper"]) - log10_of(row["sign"]["dropped"])
-
-
-def _memorise(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> str:
+def _memorize(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> str:
     distances = tables.memory(found)
     if not distances:
         return placed(drawn, "digits")
     groups = [g for g in found if all("nearest" in row for row in g.rows)]
     verdicts = " ".join(_copies(g) for g in groups)
-    return f"""## Does a sampler memorise?
+    return f"""## Does a sampler memorize?
 
 Median distance of a sample to its nearest training and held-out point. A copy has its nearest training point at less
-than a third of the distance of the second (Yoon et al. 2023). {verdicts}
+than a third of the distance of the second (Yoon et al. 2023, under References). {verdicts}
 
 {distances}
 {placed(drawn, "digits")}"""
@@ -155,9 +156,9 @@ def _copies(group: Group) -> str:
     own, noise = nearest(group, "exact", "train").mean, group.terms.get("truncation")
     left = "" if noise is None else f" (the noise left at the stopping time is {number(noise.mean)} long)"
     return (
-        f"{group.label[0].upper()}{group.label[1:]}: by this rule the exact score copies in {number(100 * exact)} % "
-        f"of its samples, which lie {number(own)} from the training points{left}; the model copies in "
-        f"{number(100 * model)} %, and its samples lie {side} the training points than held-out points do "
+        f"{group.label[0].upper()}{group.label[1:]}: by this rule the exact score copies in {percent(exact)} of "
+        f"its samples, which lie {number(own)} from the training points{left}; the model copies in "
+        f"{percent(model)}, and its samples lie {side} the training points than held-out points do "
         f"({number(near)} against {number(level)})."
     )
 
@@ -195,10 +196,11 @@ def _open(found: Sequence[Group]) -> Iterator[str]:
     few = left_out(found)
     if few:
         yield f"Claims about medians need {MANY} seeds; none is made for the {count(few, 'case')} with fewer."
-    below = [g for g in found if g.case.kind != "tight" and g.measured.mean < 1.2 * g.floor.mean]
+    own = [g for g in distinct(found) if g.case.kind != "tight"]
+    below = [g for g in own if g.measured.mean < 1.2 * g.floor.mean]
     if below:
         yield (
-            f"In {len(below)} of {len([g for g in found if g.case.kind != 'tight'])} cases the measured W2 is below "
+            f"In {len(below)} of {len(own)} cases the measured W2 is below "
             "1.2 times the sampling floor, so n particles hardly tell the sampler from data: "
             f"{_labels(below)}."
         )
@@ -245,6 +247,6 @@ def _variation(found: Sequence[Group]) -> Iterator[str]:
         note = (
             f"unresolved by its quadrature (median {number(middle.mean)}, upper end {number(middle.hi)}) and not used"
             if top > _RESOLVED
-            else f"{number(middle.mean)}, with a quadrature good to {number(100 * (top - 1), 2)} %"
+            else f"{number(middle.mean)}, with a quadrature good to {percent(top - 1, 2)}"
         )
         yield f"The bound by variation of constants (W2B-12) on {g.label} is {note}."

@@ -3,50 +3,71 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from gflow.estimate import Estimate
 from gflow.study import table
 from studies.w2_bound.report.figures.drawn import Drawn, placed
-from studies.w2_bound.report.numbers import MANY, factor, factors, interval, log10_of, number
-from studies.w2_bound.report.rows import Group, of_kind, sweep, term_name
+from studies.w2_bound.report.numbers import (
+    MANY,
+    bracketed,
+    count,
+    factor,
+    factors,
+    interval,
+    listed,
+    log10_of,
+    median,
+    number,
+    percent,
+    spread,
+)
+from studies.w2_bound.report.rows import Group, by_flows, of_kind, sweep, target_name, term_name
 
 RUNGS = ("synchronous", "propagator", "pathwise", "local", "global")
 
 
 def ladder(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> str:
-    """The rungs as multiples of the exact W2 of the row's own clouds, with the figures."""
+    """The rungs as multiples of the exact W2 of the row's own clouds, with the figures, then their values."""
     chosen = ladders(found)
-    header = ("case", "sampler", "W2 of its clouds", "floor", *RUNGS)
-    rows = [
-        (g.label, g.case.sampler.upper(), interval(g.w2), number(g.floor.mean), *(_rung(g, name) for name in RUNGS))
-        for g in chosen
-    ]
-    skipped = len([g for g in found if g.case.swept in ("euler", "heun")])
-    note = (
-        f" The {skipped} cases that change only the ODE's steps share the first ladder and are left out."
-        if skipped
-        else ""
-    )
-    narrow = " Narrow mixtures have modes of width 0.0125 (Kwon, Fan and Lee 2022), the others of width 0.1."
-    narrow = narrow if sweep(found, "kwon") else ""
-    median = (
-        f"from {MANY} seeds on with the interval of order statistics (94 % at five seeds, at least 95 % from six)"
+    middle = (
+        f"with the interval of order statistics from {MANY} seeds on (94 % at five seeds, at least 95 % from six), "
+        "which is left out where it prints as the median"
         if any(g.seeds >= MANY for g in chosen)
         else "with too few seeds for an interval"
     )
+    notes = " ".join(note for note in (_geometries(found), _shared(found), _cauchy_schwarz(found)) if note)
+    findings = "\n\n".join(text for text in (notes, _kwon(found), *_real(found)) if text)
+    between = ", with 95 % intervals between seeds" if any(g.seeds > 1 for g in chosen) else ""
     return f"""## How well the bounds tell
 
 Rungs (W2B-19) are multiples of the exact W2 between the two clouds of the row, which start from the same points
-and are moved by the reference and by the model: the median over the seeds, {median}. `synchronous` is the distance of
+and are moved by the reference and by the model: the median over the seeds, {middle}. `synchronous` is the distance of
 the paired particles; `propagator` carries each error by its fundamental matrix, `pathwise` by one logarithmic norm per
 pair, `local` by the largest one at each time; `global` is the published form (W2B-1, W2B-4, W2B-5) with one constant
 per time, and ↓ marks a sampled constant, which makes it a lower estimate of that form. An ODE's bound is compared with
 the ODE's W2, an SDE's with the SDE's. The sampling floor is the distance of two independent samples of the
-reference law; clouds that share their start may be nearer than that.{narrow}{note}{_cauchy_schwarz(found)}
+reference law; clouds that share their start may be nearer than that.
 
-{table(header, rows)}
-{placed(drawn, "ladder", "ladder_sweeps")}"""
+{findings}
+
+{_rungs(chosen, _ratio)}
+{placed(drawn, "ladder", "ladder_sweeps")}
+
+The same rungs as distances: pooled over the seeds as W2 is (root of the mean of the squares), or by the geometric mean
+where they are astronomical{between}.
+
+{_rungs(chosen, _value)}"""
+
+
+def _rungs(chosen: Sequence[Group], cell: Callable[[Group, str], str]) -> str:
+    """One row a case: W2 of its clouds, the floor, and a cell for each rung."""
+    header = ("case", "sampler", "W2 of its clouds", "floor", *RUNGS)
+    rows = [
+        (g.label, g.case.sampler.upper(), interval(g.w2), number(g.floor.mean), *(cell(g, name) for name in RUNGS))
+        for g in chosen
+    ]
+    return table(header, rows)
 
 
 def slack(found: Sequence[Group]) -> str:
@@ -56,11 +77,11 @@ def slack(found: Sequence[Group]) -> str:
             g.label,
             g.case.sampler.upper(),
             interval(g.w2),
-            _share(g.share("coupling")),
-            _share(g.share("alignment")),
+            _share(g.shares("coupling")),
+            _share(g.shares("alignment")),
             _huge(g, "local"),
             _huge(g, "global"),
-            _share(g.share("account")),
+            _share(g.shares("account")),
         )
         for g in ladders(found)
     ]
@@ -77,11 +98,11 @@ def budget(found: Sequence[Group]) -> str:
         (
             g.label,
             g.sampler.removesuffix(" steps"),
-            *(number(g.terms[name].mean) if name in g.terms else "" for name in names),
+            *(interval(g.terms[name]) if name in g.terms else "" for name in names),
             interval(g.total),
             interval(g.measured),
             number(g.floor.mean),
-            *([g.target] if mixed else []),
+            *([target_name(g)] if mixed else []),
         )
         for g in chosen
     ]
@@ -98,7 +119,7 @@ def calibration(found: Sequence[Group]) -> str:
         ratios = [float(law["ratio"]) for law in laws]
         sharper = [abs(float(law["sharper"]) / float(law["w2"]) - 1) for law in laws if "sharper" in law]
         kept = number(max(sharper)) if sharper else ""
-        shown = number(gap) if abs(gap) < 1e-3 else f"{number(min(ratios) - 1)} to {number(max(ratios) - 1)}"
+        shown = number(gap) if abs(gap) < 1e-3 else spread(number(min(ratios) - 1), number(max(ratios) - 1))
         rows.append((g.label, g.seeds, shown, kept))
     return table(("family", "seeds", "bound/W2 − 1", "|bound with the sign term/W2 − 1|"), rows) if rows else ""
 
@@ -111,10 +132,22 @@ def memory(found: Sequence[Group]) -> str:
             values = [row["nearest"][law] for row in g.rows]
             train, other, copies = (_mean([float(v[key]) for v in values]) for key in ("train", "held_out", "copies"))
             own = law == "held_out"  # held-out points are among those that they would be compared with
-            share = f"{number(100 * copies.mean)} %"
-            rows.append((g.label, name, interval(train), "" if own else interval(other), share))
+            rows.append((g.label, name, interval(train), "" if own else interval(other), percent(copies.mean)))
     header = ("case", "samples of", "to training", "to held-out", "copies")
     return table(header, rows) if rows else ""
+
+
+def _geometries(found: Sequence[Group]) -> str:
+    if not sweep(found, "kwon"):
+        return ""
+    return "Narrow mixtures have modes of width 0.0125 (Kwon, Fan and Lee 2022), the others of width 0.1."
+
+
+def _shared(found: Sequence[Group]) -> str:
+    """Which cases have the ladder of another, and of which."""
+    sharing = [groups for groups in by_flows(found).values() if groups[0].case.kind != "tight" and len(groups) > 1]
+    parts = [f"{count(len(groups) - 1, 'case')} with *{groups[0].label}*" for groups in sharing]
+    return f"Cases that differ in the ODE's steps alone share a ladder, shown once: {listed(parts)}." if parts else ""
 
 
 def _cauchy_schwarz(found: Sequence[Group]) -> str:
@@ -128,15 +161,49 @@ def _cauchy_schwarz(found: Sequence[Group]) -> str:
     if not logs:
         return ""
     return (
-        f" The form by Cauchy-Schwarz in time (W2B-14) is another {factor(min(logs))} to {factor(max(logs))} times "
+        f"The form by Cauchy-Schwarz in time (W2B-14) is another {spread(factor(min(logs)), factor(max(logs)))} times "
         "larger than the published one."
     )
 
 
+def _kwon(found: Sequence[Group]) -> str:
+    """The numbers of the narrow geometry over its sweep: medians of each case, smallest to largest."""
+    groups = sweep(found, "kwon")
+    pairs = {
+        "`synchronous`/W2": ("synchronous", ""),
+        "`pathwise`/`synchronous`": ("pathwise", "synchronous"),
+        "published form/W2": ("global", ""),
+    }
+    parts = []
+    for words, (top, below) in pairs.items():
+        logs = [r.mean for g in groups if top in g.rungs and (r := g.log_ratio(top, below)) is not None]
+        if logs:
+            parts.append(f"{words} {spread(factor(min(logs)), factor(max(logs)))}")
+    return f"Narrow mixtures, medians from the smallest to the largest case: {listed(parts)}." if parts else ""
+
+
+def _real(found: Sequence[Group]) -> list[str]:
+    """How far below the published form the bounds get on images or a user's cloud, where they gain least."""
+    return [text for g in of_kind(found, "digits", "data") if "global" in g.rungs and (text := _below_published(g))]
+
+
+def _below_published(group: Group) -> str:
+    """``pathwise`` and the bound by variation of constants against the published form."""
+    own = group.log_ratio("global", "pathwise")
+    if own is None:
+        return ""
+    only = "only " if own.mean < math.log10(2) else ""
+    text = f"On *{group.label}* `pathwise` is {only}{factors(own)} times below the published form"
+    if not all("variation" in row for row in group.rows):
+        return f"{text}."
+    other = factors(group.log_ratio("global", "variation"))
+    return f"{text}; the bound by variation of constants (W2B-12), which is no rung, is {other} times below it."
+
+
 def ladders(found: Sequence[Group]) -> list[Group]:
-    """Cases with a ladder of their own: steps of an ODE sampler do not change the exact flows."""
-    kept = [g for g in found if g.case.kind != "tight" and g.case.swept not in ("euler", "heun")]
-    return kept or [*sweep(found, "heun")[:1], *sweep(found, "euler")[:1]][:1] or of_kind(found, "tight")
+    """Cases with a ladder of their own, the first of those that share one."""
+    kept = [groups[0] for groups in by_flows(found).values() if groups[0].case.kind != "tight"]
+    return kept or of_kind(found, "tight")
 
 
 def _with_nearest(found: Sequence[Group]) -> list[Group]:
@@ -148,25 +215,30 @@ def _mean(values: Sequence[float]) -> Estimate:
     return exact[0] if len(exact) == 1 else Estimate.pool(exact)
 
 
-def _rung(group: Group, name: str) -> str:
-    if name not in group.rungs:
-        return ""
-    mark = " ↓" if name == "global" and not group.certified("global") else ""
-    return factors(group.log_ratio(name)) + mark
+def _ratio(group: Group, name: str) -> str:
+    """Bound over W2, the median over the seeds."""
+    return factors(group.log_ratio(name)) + _mark(group, name) if name in group.rungs else ""
 
 
-def _share(share: float | None) -> str:
-    if share is None:
+def _value(group: Group, name: str) -> str:
+    """The bound itself."""
+    return interval(group.rung(name)) + _mark(group, name) if name in group.rungs else ""
+
+
+def _mark(group: Group, name: str) -> str:
+    return "\u00a0↓" if name == "global" and not group.certified("global") else ""
+
+
+def _share(shares: Sequence[float] | None) -> str:
+    """The median over the seeds with its interval; what rounds to nothing is 0."""
+    if shares is None:
         return ""
-    return number(share, 2) if abs(share) >= 5e-4 else "0"
+    middle = median(shares)
+    ends = (middle.lo, middle.hi) if len(shares) >= MANY else (middle.mean, middle.mean)
+    return bracketed(*(number(v, 2) if abs(v) >= 5e-4 else "0" for v in (middle.mean, *ends)))
 
 
 def _huge(group: Group, name: str) -> str:
-    """A Lipschitz slack over W2; where it overflows the whole rung over W2 is the same to many digits."""
-    share = group.share("lipschitz", name)
-    if share is None or share < 1e4:
-        return _share(share)
-    if math.isfinite(share):
-        return factor(math.log10(share))
-    ratio = group.log_ratio(name)
-    return "" if ratio is None else factor(ratio.mean)
+    """A Lipschitz slack over W2; where it is astronomical the whole rung over W2 is the same to many digits."""
+    shares = group.shares("lipschitz", name)
+    return _share(shares) if shares is None or max(shares) < 1e4 else factors(group.log_ratio(name))

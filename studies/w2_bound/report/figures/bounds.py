@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gflow import plot
 from gflow.estimate import Estimate
-from studies.w2_bound.report.figures.drawn import Drawn, short, sizes
-from studies.w2_bound.report.numbers import MANY, factor, listed, pooled_w2
-from studies.w2_bound.report.rows import Group, of_kind, sweep, term_name
+from studies.w2_bound.report.figures.drawn import Drawn, sizes
+from studies.w2_bound.report.numbers import MANY, factor, listed, spread
+from studies.w2_bound.report.rows import Group, distinct, of_kind, short, sweep, term_name
 
 _GEOMETRIES = {"error": "Modes of width 0.1", "kwon": "Width 0.0125 (Kwon et al. 2022)"}
 _SWEEPS = {
@@ -21,7 +22,13 @@ _SWEEPS = {
     "stop": ("Early stopping", "stopping time $t$"),
     "sde": ("SDE sampler", "Euler-Maruyama steps"),
 }
-_METHODS = {"euler": ("Euler", "C0", "o", 1), "heun": ("Heun", "C2", "s", 2), "sde": ("Euler-Maruyama", "C1", "^", 0)}
+# Marks and dashes, no colours: those are the rungs', whose legend stands above all panels.
+# Beside them the order of the slope, and a shift that keeps bars of equal steps apart.
+_METHODS: dict[str, tuple[str, str, Any, int, float]] = {
+    "euler": ("Euler", "o", "-", 1, 0.985),
+    "heun": ("Heun", "s", (0, (4, 1.5)), 2, 1.015),
+    "sde": ("Euler-Maruyama", "^", (0, (1.2, 1.2)), 0, 1.0),
+}
 
 
 def ladder(found: Sequence[Group]) -> Drawn | None:
@@ -50,7 +57,7 @@ def ladder(found: Sequence[Group]) -> Drawn | None:
         make,
         f"The ladder against the size of the score error (exact mixture score, centres moved by ε, widths scaled by "
         f"1 + ε): {'; '.join(parts)}. $W_2$ is exact for the two clouds of each row. "
-        f"{_offscale(groups)}{sizes(groups)}.",
+        f"{_offscale(groups)}{_sizes(groups)}.",
     )
 
 
@@ -79,12 +86,12 @@ def sweeps(found: Sequence[Group]) -> Drawn | None:
 
     groups = [g for chosen in [*shown.values(), *methods.values()] for g in chosen]
     parts = [
-        f"{_SWEEPS[name][1].replace('$', '')} {_ratio_range(chosen, 'pathwise')}" for name, chosen in shown.items()
+        f"{_SWEEPS[name][1].replace('$', '')}: {_ratio_range(chosen, 'pathwise')}" for name, chosen in shown.items()
     ]
     parts = [part.replace("\\beta", "β") for part in parts]
-    steps = "The last panel is the discretization term of the budget, with slopes 1 and 2 dotted. " if methods else ""
-    words = f"median of `pathwise`/$W_2$ by {'; '.join(parts)}. " if parts else ""
-    return Drawn(make, f"The ladder along the other sweeps: {words}{steps}{_offscale(groups)}{sizes(groups)}.")
+    words = f"median of `pathwise`/$W_2$ over {'; '.join(parts)}. " if parts else ""
+    text = f"The ladder along the other sweeps: {words}{_steps(methods)}{_offscale(groups)}{_sizes(groups)}."
+    return Drawn(make, text)
 
 
 def budget(found: Sequence[Group]) -> Drawn | None:
@@ -112,6 +119,7 @@ def budget(found: Sequence[Group]) -> Drawn | None:
                 [g.terms for g in groups],
                 [g.measured for g in groups],
                 [g.floor for g in groups],
+                sums=[g.total for g in groups],
                 places=place,
             )
             at.set_title(title)
@@ -120,17 +128,18 @@ def budget(found: Sequence[Group]) -> Drawn | None:
         return figure
 
     groups = [g for chosen in shown.values() for g in chosen]
-    largest = [max(g.terms, key=lambda name: g.terms[name].mean) for g in groups]
+    # A case that two sweeps share has two bars and one vote.
+    largest = [max(g.terms, key=lambda name: g.terms[name].mean) for g in distinct(groups)]
     tally = sorted({name: largest.count(name) for name in largest}.items(), key=lambda item: -item[1])
     words = listed([f"{term_name(name)} in {n}" for name, n in tally])
     quotients = [math.log10(g.total.mean / g.measured.mean) for g in groups if g.measured.mean > 0]
     close = f"; sum over measured: {_range(quotients)}" if quotients else ""
     return Drawn(
         make,
-        f"The error budget (W2B-16) beside the measured $W_2$: the largest term is {words} of {len(groups)} "
-        f"cases{close}. Bars are sums of means over the seeds; the diamond and its bar are the measured distance of "
-        "the sampler's cloud to its target, the grey tick what two samples of the reference law are apart. "
-        f"{sizes(groups)}.",
+        f"The error budget (W2B-16) beside the measured $W_2$: the largest term is {words} of {len(largest)} "
+        f"cases{close}. Bars are means over the seeds, term by term, and end at the mean sum; the diamond is the "
+        "measured distance of the sampler's cloud to its target, the dashed tick what two samples of the reference law "
+        f"are apart. {sizes(groups, 'lines through diamond and end of a bar')}.",
     )
 
 
@@ -143,8 +152,8 @@ def _bounds(axes: Axes, groups: Sequence[Group]) -> None:
 
 
 def _banded(estimate: Estimate) -> Estimate:
-    """The estimate, with its interval where there are seeds enough for a band on a logarithmic axis."""
-    if estimate.n >= MANY and estimate.lo > 0:
+    """The estimate, with its interval where there are seeds enough for a band."""
+    if estimate.n >= MANY:
         return estimate
     return replace(estimate, lo=-math.inf, hi=math.inf)
 
@@ -157,10 +166,11 @@ def _sweep_axis(axes: Axes, x: Sequence[float]) -> None:
 
 
 def _apart(x: Sequence[float]) -> list[float]:
-    """The values that can be labelled on a logarithmic axis without touching."""
+    """The values that can be labelled on a logarithmic axis of half the page without touching."""
     kept = [x[0]]
     for value in x[1:]:
-        if value / kept[-1] > (x[-1] / x[0]) ** 0.09:
+        room = 0.018 + 0.0156 * (len(f"{value:g}") + len(f"{kept[-1]:g}"))  # shares of the axis, at 8 points
+        if value / kept[-1] > (x[-1] / x[0]) ** room:
             kept.append(value)
     return kept
 
@@ -185,14 +195,15 @@ def _as_ratio(log_ratio: Estimate | None) -> Estimate:
 
 def _discretization(axes: Axes, methods: Mapping[str, Sequence[Group]]) -> None:
     """The term of the budget against steps, with slopes of the methods' orders."""
+    axes.set_yscale("log")
     for name, groups in methods.items():
-        _, colour, marker, order = _METHODS[name]
-        x, values = _values(groups), [_banded(_term(g, "discretization")) for g in groups]
-        plot.series(axes, x, values, colour=colour, label="_nolegend_", marker=marker)
+        _, marker, dashes, order, aside = _METHODS[name]
+        x, values = _values(groups), [g.terms["discretization"] for g in groups]
+        style = {"marker": marker, "linestyle": dashes, "linewidth": 1.3}
+        plot.intervals(axes, [aside * value for value in x], values, colour=plot.ink(), **style)
         if order and len(x) > 1:
             slope = [0.55 * values[0].mean * (value / x[0]) ** -order for value in x]
             axes.plot(x, slope, color=plot.muted(), linewidth=0.9, linestyle=":", zorder=1)
-    axes.set_yscale("log")
     _sweep_axis(axes, sorted({v for groups in methods.values() for v in _values(groups)}))
     _named(axes, methods)
     axes.set_title("Discretization")
@@ -202,12 +213,8 @@ def _discretization(axes: Axes, methods: Mapping[str, Sequence[Group]]) -> None:
 
 def _named(axes: Axes, methods: Mapping[str, Sequence[Group]]) -> None:
     """A legend of this panel alone, which the figure's own leaves out."""
-    handles = [axes.plot([], [], color=_METHODS[m][1], marker=_METHODS[m][2])[0] for m in methods]
-    axes.legend(handles, [_METHODS[m][0] for m in methods], loc="best", handlelength=1.2)
-
-
-def _term(group: Group, name: str) -> Estimate:
-    return pooled_w2([row["budget"]["terms"][name] for row in group.rows])
+    handles = [axes.plot([], [], color=plot.ink(), marker=_METHODS[m][1], linestyle=_METHODS[m][2])[0] for m in methods]
+    axes.legend(handles, [_METHODS[m][0] for m in methods], loc="best", handlelength=2.2)
 
 
 def _places(groups: Sequence[Group]) -> list[float]:
@@ -233,8 +240,21 @@ def _ratio_range(groups: Sequence[Group], name: str) -> str:
 
 
 def _range(logs: Sequence[float]) -> str:
-    low, high = factor(min(logs)), factor(max(logs))
-    return low if low == high else f"{low} to {high}"
+    return spread(factor(min(logs)), factor(max(logs)))
+
+
+def _steps(methods: Mapping[str, Sequence[Group]]) -> str:
+    """What the panel of the discretization term shows."""
+    if not methods:
+        return ""
+    orders = [str(_METHODS[name][3]) for name, groups in methods.items() if _METHODS[name][3] and len(groups) > 1]
+    slopes = f", with slope{'s' * (len(orders) > 1)} {listed(orders)} dotted" if orders else ""
+    return f"The last panel is the discretization term of the budget, the mean over the seeds{slopes}. "
+
+
+def _sizes(groups: Sequence[Group]) -> str:
+    """Bands need as many seeds as claims do."""
+    return sizes(groups, "bands and bars" if any(g.seeds >= MANY for g in groups) else "bars")
 
 
 def _offscale(groups: Sequence[Group]) -> str:
@@ -243,4 +263,4 @@ def _offscale(groups: Sequence[Group]) -> str:
         "The tinted strip gives the published form where it leaves the scale. " if ratios and max(ratios) > 3 else ""
     )
     few = all(g.seeds < MANY for g in groups)
-    return strip + (f"No bands below {MANY} seeds. " if few else "Ratio bands: order statistics of the median. ")
+    return strip + (f"No bands below {MANY} seeds. " if few else "Bands of ratios: order statistics of the median. ")

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from gflow import plot
 from gflow.estimate import Estimate
 from gflow.study.study import Arrays
-from studies.w2_bound.report.figures.drawn import Drawn, short, sizes
-from studies.w2_bound.report.numbers import listed, number, pooled
-from studies.w2_bound.report.rows import Group, best_network, of_kind, sweep
+from studies.w2_bound.report.figures.drawn import Drawn, sizes
+from studies.w2_bound.report.numbers import count, listed, number, percent, pooled
+from studies.w2_bound.report.rows import Group, best_network, of_kind, short, sweep
 
 _PANELS = 4
-_MIXTURE = 0.95  # half width of the square: centres at 0.5 and four widths
 _IMAGES = 10
 Points = NDArray[np.floating]
 
@@ -29,6 +28,7 @@ def samples(found: Sequence[Group], arrays: Arrays) -> Drawn | None:
     if not chosen:
         return None
     clouds = [_in_the_plane(arrays[group.rows[0]["arrays"]]) for group in chosen]
+    mixtures = [pair for group, pair in zip(chosen, clouds, strict=True) if _is_mixture(group)]
 
     def make() -> Figure:
         columns = max(3, len(chosen))
@@ -36,7 +36,7 @@ def samples(found: Sequence[Group], arrays: Arrays) -> Drawn | None:
         for spare in axes[len(chosen) :]:
             spare.remove()
         for at, group, pair in zip(axes, chosen, clouds, strict=False):
-            centre, half_width = _frame(group, pair)
+            centre, half_width = _frame(mixtures if _is_mixture(group) else [pair])
             colours = {"reference": "data", "sampler": "samples"}
             plot.particles(at, pair, colours=colours, centre=centre, half_width=half_width)
             at.set_title(short(group).replace("narrow, ", "narrow,\n"), fontsize=8.5)
@@ -63,23 +63,25 @@ def digits(found: Sequence[Group], arrays: Arrays) -> Drawn | None:
     if not groups:
         return None
     rows = _images(groups, arrays)
+    columns = min(_IMAGES, *(len(images) for images in rows.values()))
 
     def make() -> Figure:
         figure, (left, right) = plot.panels(1, 2, height=0.34 * len(rows) + 1.05, width_ratios=(1.75, 1))
-        plot.image_grid(left, rows, columns=_IMAGES, shape=(8, 8))
+        plot.image_grid(left, rows, columns=columns, shape=(8, 8))
         left.set_title("Samples")
         left.set_anchor("N")
         _nearest(right, groups)
         plot.grouped_legend(figure)
         return figure
 
-    return Drawn(make, f"{_copy_words(groups)} {sizes(groups)}; {_IMAGES} images of the first seed, not chosen.")
+    shown = f"{count(columns, 'image')} a row, of the first seed, not chosen"
+    return Drawn(make, f"{_copy_words(groups)} {sizes(groups, 'bars')}; {shown}.")
 
 
 def _images(groups: Sequence[Group], arrays: Arrays) -> dict[str, Points]:
     stored = {g.case.sampler: arrays[g.rows[0]["arrays"]] for g in groups}
     first = next(iter(stored.values()))
-    rows: dict[str, Points] = {"held-out": first["held_out"]} if "held_out" in first else {}
+    rows: dict[str, Points] = {"held-out, noised": first["held_out"]} if "held_out" in first else {}
     rows |= {f"exact, {name.upper()}": columns["reference"] for name, columns in stored.items()}
     return rows | {f"network, {name.upper()}": columns["sampled"] for name, columns in stored.items()}
 
@@ -118,7 +120,11 @@ def _nearest(axes: Axes, groups: Sequence[Group]) -> None:
         at.append(float(place))
     level = nearest(groups[0], "held_out", "train")
     axes.axvline(
-        level.mean, color=plot.muted(), linestyle=(0, (4, 2)), linewidth=1.1, label="held-out images to training images"
+        level.mean,
+        color=plot.muted(),
+        linestyle=(0, (4, 2)),
+        linewidth=1.1,
+        label="noised held-out images to training images",
     )
     axes.set_yticks(at, labels)
     axes.set_ylim(len(labels) - 0.4, -0.6)
@@ -131,15 +137,15 @@ def _nearest(axes: Axes, groups: Sequence[Group]) -> None:
 
 def _copy_words(groups: Sequence[Group]) -> str:
     parts = [
-        f"{law} score, {g.case.sampler.upper()}: {number(100 * nearest(g, law, 'copies').mean)} % copies"
+        f"{law} score, {g.case.sampler.upper()}: {percent(nearest(g, law, 'copies').mean)} copies"
         for law in ("exact", "network")
         for g in groups
     ]
     level = number(nearest(groups[0], "held_out", "train").mean)
     return (
         f"Digits by the exact score of the noised training half and by the network: {listed(parts)} (nearest training "
-        "image at less than a third of the distance of the second). Right: median distances; a held-out image is "
-        f"{level} from its nearest training image, the dashed line."
+        "image at less than a third of the distance of the second). Right: median distances; a held-out image, noised "
+        f"to the stopping time as the samples are, is {level} from its nearest training image, the dashed line."
     )
 
 
@@ -163,11 +169,13 @@ def _in_the_plane(stored: Mapping[str, Points]) -> dict[str, Points]:
     return {name: (x - reference.mean(0)) @ axes.T for name, x in pair.items()}
 
 
-def _frame(group: Group, pair: Mapping[str, Points]) -> tuple[tuple[float, float], float]:
-    """Centre and half width of a square that holds both clouds; one square for all mixtures."""
-    if group.case.kind in ("mixture", "network"):
-        return (0.0, 0.0), _MIXTURE
-    both = np.concatenate(list(pair.values()))
+def _is_mixture(group: Group) -> bool:
+    return group.case.kind in ("mixture", "network")
+
+
+def _frame(pairs: Sequence[Mapping[str, Points]]) -> tuple[tuple[float, float], float]:
+    """Centre and half width of the square that holds every cloud; panels that share it can be compared."""
+    both = np.concatenate([cloud for pair in pairs for cloud in pair.values()])
     low, high = both.min(0), both.max(0)
     half = float((high - low).max()) / 2 * 1.08
     return (float(low[0] + high[0]) / 2, float(low[1] + high[1]) / 2), half or 1.0

@@ -24,15 +24,10 @@ def placed(drawn: Mapping[str, Drawn], *names: str) -> str:
     return "\n\n".join(f"![{drawn[name].caption}](figure:{name})" for name in names if name in drawn)
 
 
-def short(group: Group) -> str:
-    """The case in words, for an axis whose figure says that it is the mixture."""
-    return group.label.removeprefix("mixture, ").replace("narrow mixture", "narrow")
-
-
-def sizes(groups: Sequence[Group]) -> str:
-    """``n = 400 particles, 10 seeds, intervals 95 % between seeds``."""
+def sizes(groups: Sequence[Group], marks: str = "") -> str:
+    """``n = 400 particles, 10 seeds; bars: 95 % between seeds``; ``marks`` are what shows intervals in the figure."""
     ns, seeds = sorted({g.n for g in groups}), sorted({g.seeds for g in groups})
     n = str(ns[0]) if len(ns) == 1 else f"{ns[0]} to {ns[-1]}"
     repeats = count(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
-    between = "; bands and bars: 95 % between seeds" if seeds[-1] > 1 else "; no interval from one seed"
-    return f"n = {n} particles, {repeats}{between}"
+    between = f"; {marks}: 95 % between seeds" if seeds[-1] > 1 else "; no interval from one seed"
+    return f"n = {n} particles, {repeats}{between if marks else ''}"

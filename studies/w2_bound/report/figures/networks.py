@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -20,7 +21,7 @@ _COLOURS = ("C0", "C1", "C4")
 
 
 def network(found: Sequence[Group]) -> Drawn | None:
-    """Bounds and W2 by training weight; shifted denoising loss over score-matching loss along time."""
+    """Bounds and W2 by training weight; the two parts of the denoising loss along time; their sum against it."""
     groups = of_kind(found, "network")
     if not groups:
         return None
@@ -42,12 +43,18 @@ def network(found: Sequence[Group]) -> Drawn | None:
     )
     return Drawn(
         make,
-        f"Left: weight {weight(best.case.variant)} ends nearest to the reference, "
-        f"{number(worst.w2.mean / best.w2.mean, 2)} times nearer than weight {weight(worst.case.variant)} (W2B-8). "
-        "Middle: denoising loss (solid), its constant (dashed) and score-matching loss (dotted). Right: the first "
-        f"minus the others, in standard errors, one mark a seed (W2B-13).{identity} One training a weight, shared by "
-        f"the seeds. {sizes(groups)}.",
+        f"Left: {_nearest(best, worst)} (W2B-8). Middle: the parts of the denoising loss, the score-matching loss of "
+        "each network and the constant that no score can lower (dashed), which hides it near the data. Right: "
+        "denoising loss minus both parts, in standard errors, one mark a seed, 95 % of them in the grey strip "
+        f"(W2B-13).{identity} One training a weight, shared by the seeds. {sizes(groups, 'bars')}.",
     )
+
+
+def _nearest(best: Group, worst: Group) -> str:
+    """Which weight ends nearest to the reference, and by how much where that is more than a rounding."""
+    times = number(worst.w2.mean / best.w2.mean, 2) if best.w2.mean > 0 else "∞"
+    first = f"weight {weight(best.case.variant)} ends nearest to the reference"
+    return first if times == "1" else f"{first}; weight {weight(worst.case.variant)} ends {times} times as far from it"
 
 
 def _by_weight(axes: Axes, groups: Sequence[Group]) -> None:
@@ -61,29 +68,28 @@ def _by_weight(axes: Axes, groups: Sequence[Group]) -> None:
     )
     axes.set_xticks(x, [WEIGHTS.get(g.case.variant, g.case.variant) for g in groups])
     axes.set_xlim(-0.6, len(groups) - 0.4)
-    axes.set_ylim(bottom=0)
+    shown = [e for name in ("pathwise", "synchronous") for g in groups for e in [g.rung(name)]]
+    axes.set_ylim(0, 1.08 * max(e.hi if math.isfinite(e.hi) else e.mean for e in [*shown, *(g.w2 for g in groups)]))
     axes.set_xlabel("weight of the training loss")
     axes.set_ylabel(r"$W_2$ and its bounds")
     axes.set_title("Weight and distance")
 
 
 def _losses(axes: Axes, groups: Sequence[Group]) -> None:
-    """Denoising loss, its constant, and what remains: the score-matching loss."""
+    """The score-matching losses and the constant; their sum, the denoising loss, would lie on the constant."""
     t = [float(entry["t"]) for entry in groups[0].rows[0]["dsm"]]
     for group, marker, colour in zip(groups, _MARKS, _COLOURS, strict=False):
         name = f"weight {WEIGHTS.get(group.case.variant, group.case.variant)}"
-        losses = [e.mean for e in _column(group, "denoising")]
+        losses = [e.mean for e in _column(group, "matching")]
         axes.plot(t, losses, color=colour, marker=marker, markersize=4, label=name)
-        axes.plot(t, [e.mean for e in _column(group, "matching")], color=colour, linestyle=":", linewidth=1.3)
     constants = [pooled([row["dsm"][k]["constant"] for g in groups for row in g.rows]) for k in range(len(t))]
     axes.plot(t, [e.mean for e in constants], color=plot.ink(), linestyle=(0, (4, 2)), linewidth=1.1)
-    axes.plot([], [], color=plot.ink(), linestyle=(0, (4, 2)), linewidth=1.1, label="constant")
-    axes.plot([], [], color=plot.muted(), linestyle=":", linewidth=1.3, label="score matching")
+    axes.plot([], [], color=plot.ink(), linestyle=(0, (4, 2)), linewidth=1.1, label="constant of the denoising loss")
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("path time $t$")
-    axes.set_ylabel("loss, unweighted")
-    axes.set_title("Denoising, matching")
+    axes.set_ylabel("unweighted")
+    axes.set_title("Score-matching loss")
 
 
 def _differences(axes: Axes, groups: Sequence[Group]) -> None:
@@ -98,8 +104,8 @@ def _differences(axes: Axes, groups: Sequence[Group]) -> None:
     axes.set_xscale("log")
     axes.set_ylim(-4.2, 4.2)
     axes.set_xlabel("path time $t$")
-    axes.set_ylabel("difference / standard error")
-    axes.set_title("Their difference")
+    axes.set_ylabel("residual / standard error")
+    axes.set_title("Denoising identity")
 
 
 def _in_errors(difference: Estimate) -> float:
