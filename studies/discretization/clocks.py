@@ -91,7 +91,8 @@ class _LeastSquares:
 
         def field(t: Time, y: Tensor, /) -> Tensor:  # noqa: ARG001
             residual = (a * y[:, None]).sum(2) - b
-            return -(a * residual[:, :, None]).mean(1)
+            slope: Tensor = (a * residual[:, :, None]).mean(1)
+            return -slope
 
         return field
 

@@ -16,9 +16,7 @@ from gflow.plot import theme
 from gflow.study import Record
 from gflow.study.figure import draw
 from gflow.study.markdown import place_figures
-from studies.w2_bound.report import report
-from studies.w2_bound.report.claims import claims
-from studies.w2_bound.report.numbers import (
+from studies.numbers import (
     factor,
     interval,
     median,
@@ -29,6 +27,8 @@ from studies.w2_bound.report.numbers import (
     spread,
     tied,
 )
+from studies.w2_bound.report import report
+from studies.w2_bound.report.claims import claims
 from studies.w2_bound.report.rows import distinct, groups, of_kind
 from tests.strategies import floats
 from tests.studies.report_rows import SMALL, exact, run

@@ -154,8 +154,10 @@ def _where(found: Sequence[Group], arrays: Arrays) -> Drawn | None:
         for g, saved in stored:
             s = saved["s"]
             style = {"colour": g.case.scheme, "label": METHODS[g.case.scheme]}
-            plot.along_time(axes[0], (s[:-1] + s[1:]) / 2, [Estimate.exact(float(v)) for v in saved["defect"]], **style)
-            plot.along_time(axes[1], s[1:], [Estimate.exact(float(v)) for v in saved["radius"][1:]], **style)
+            plot.along_time(
+                axes[0], ((s[:-1] + s[1:]) / 2).tolist(), [Estimate.exact(float(v)) for v in saved["defect"]], **style
+            )
+            plot.along_time(axes[1], s[1:].tolist(), [Estimate.exact(float(v)) for v in saved["radius"][1:]], **style)
         for at, title in zip(axes, ("Defect of the interpolant", "Pathwise bound so far"), strict=True):
             at.set_title(title)
             at.set_yscale("log")

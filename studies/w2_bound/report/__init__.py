@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from gflow.study import Record, Report
 from gflow.study.study import Arrays
+from studies.numbers import tied
 from studies.w2_bound.config import Config
 from studies.w2_bound.report import figures, tables
 from studies.w2_bound.report.answer import answer
 from studies.w2_bound.report.claims import claims
-from studies.w2_bound.report.numbers import tied
 from studies.w2_bound.report.rows import groups
 from studies.w2_bound.report.sections import failed, sections
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from gflow.study import table
-from studies.w2_bound.report.numbers import count, factor, interval, listed, number, spread
+from studies.numbers import count, factor, interval, listed, number, spread
 from studies.w2_bound.report.rows import Group, headline, label, middle, of_kind, sweep, target_name, term_name, weight
 
 _TARGETS = {"p_0": "fresh data", "p_stop": "the reference's own cloud"}

@@ -12,7 +12,7 @@ from scipy import stats
 from gflow.estimate import Estimate
 from gflow.study import Claim
 from gflow.study.study import Verdict
-from studies.w2_bound.report.numbers import MANY, count, factor, factors, log10_of, number, percent
+from studies.numbers import MANY, count, factor, factors, log10_of, number, percent
 from studies.w2_bound.report.rows import Group, of_kind, short, sweep
 
 TIGHT = 1e-8

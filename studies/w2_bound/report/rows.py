@@ -10,8 +10,8 @@ from typing import Any
 
 from gflow.estimate import Estimate
 from gflow.study import Record
+from studies.numbers import log10_of, median, pooled_bounds, pooled_mean, pooled_w2
 from studies.w2_bound.config import Case, Config, cases
-from studies.w2_bound.report.numbers import log10_of, median, pooled_bounds, pooled_mean, pooled_w2
 
 NETWORKS = ("network", "digits", "data", "score")
 """Kinds whose model is a network, or anything else without closed-form constants."""

@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from gflow.study import Claim
+from studies.drawn import Drawn, placed
+from studies.numbers import MANY, count, factor, interval, listed, number, percent
 from studies.w2_bound.report import tables
 from studies.w2_bound.report.claims import left_out
 from studies.w2_bound.report.figures.clouds import nearest
-from studies.w2_bound.report.figures.drawn import Drawn, placed, sizes
-from studies.w2_bound.report.numbers import MANY, count, factor, interval, listed, number, percent
+from studies.w2_bound.report.figures.drawn import sizes
 from studies.w2_bound.report.rows import NETWORKS, Group, distinct, of_kind, sign_gain, sweep, target_name, weight
 
 _RESOLVED = 1.5

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from gflow.estimate import Estimate
 from gflow.study import table
-from studies.w2_bound.report.figures.drawn import Drawn, placed
-from studies.w2_bound.report.numbers import (
+from studies.drawn import Drawn, placed
+from studies.numbers import (
     MANY,
     bracketed,
     count,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gflow.study.study import Arrays
+from studies.drawn import Drawn
 from studies.w2_bound.report.figures import bounds, clouds, networks, time
-from studies.w2_bound.report.figures.drawn import Drawn
 from studies.w2_bound.report.rows import Group
 
 

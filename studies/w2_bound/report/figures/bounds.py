@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 
 from gflow import plot
 from gflow.estimate import Estimate
-from studies.w2_bound.report.figures.drawn import Drawn, sizes
-from studies.w2_bound.report.numbers import MANY, factor, listed, spread
+from studies.drawn import Drawn
+from studies.numbers import MANY, factor, listed, spread
+from studies.w2_bound.report.figures.drawn import sizes
 from studies.w2_bound.report.rows import Group, distinct, of_kind, short, sweep, term_name
 
 _GEOMETRIES = {"error": "Modes of width 0.1", "kwon": "Width 0.0125 (Kwon et al. 2022)"}

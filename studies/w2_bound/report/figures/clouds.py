@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from gflow import plot
 from gflow.estimate import Estimate
 from gflow.study.study import Arrays
-from studies.w2_bound.report.figures.drawn import Drawn, sizes
-from studies.w2_bound.report.numbers import count, listed, number, percent, pooled
+from studies.drawn import Drawn
+from studies.numbers import count, listed, number, percent, pooled
+from studies.w2_bound.report.figures.drawn import sizes
 from studies.w2_bound.report.rows import Group, best_network, of_kind, short, sweep
 
 _PANELS = 4

@@ -1,27 +1,11 @@
-"""A figure with what it shows, and how the sizes behind it are told."""
+"""How the sizes behind a figure are told."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from matplotlib.figure import Figure
-
-from studies.w2_bound.report.numbers import count
+from studies.numbers import count
 from studies.w2_bound.report.rows import Group
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A function that draws, and the caption that states the finding."""
-
-    make: Callable[[], Figure]
-    caption: str
-
-
-def placed(drawn: Mapping[str, Drawn], *names: str) -> str:
-    """The figures of some names as Markdown; those that are not drawn are left out."""
-    return "\n\n".join(f"![{drawn[name].caption}](figure:{name})" for name in names if name in drawn)
 
 
 def sizes(groups: Sequence[Group], marks: str = "") -> str:

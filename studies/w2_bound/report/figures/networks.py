@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 
 from gflow import plot
 from gflow.estimate import Estimate
+from studies.drawn import Drawn
+from studies.numbers import number, pooled
 from studies.w2_bound.report.claims import differences
-from studies.w2_bound.report.figures.drawn import Drawn, sizes
-from studies.w2_bound.report.numbers import number, pooled
+from studies.w2_bound.report.figures.drawn import sizes
 from studies.w2_bound.report.rows import Group, of_kind, weight
 
 WEIGHTS = {"uniform": "1", "sigma2": r"$\sigma^2$", "g2I-over-e": r"$g^2 I/e$"}

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from gflow import plot
 from gflow.estimate import Estimate
 from gflow.study.study import Arrays
-from studies.w2_bound.report.figures.drawn import Drawn, sizes
-from studies.w2_bound.report.numbers import bracketed, count, factor, number, pooled, pooled_bounds, pooled_w2
+from studies.drawn import Drawn
+from studies.numbers import bracketed, count, factor, number, pooled, pooled_bounds, pooled_w2
+from studies.w2_bound.report.figures.drawn import sizes
 from studies.w2_bound.report.rows import Group, headline, short, sign_gain, sweep
 
 _BINS = 24
