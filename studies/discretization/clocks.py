@@ -100,8 +100,8 @@ class _LeastSquares:
         """Where the full gradient flow, which is linear, is after time t."""
         hessian = self.a.mT @ self.a / _ROWS
         optimum = torch.linalg.solve(hessian, self.a.mT @ self.b / _ROWS)
-        moved: Tensor = (self.start - optimum) @ torch.linalg.matrix_exp(-t * hessian)
-        return optimum + moved
+        end: Tensor = optimum + (self.start - optimum) @ torch.linalg.matrix_exp(-t * hessian)
+        return end
 
 
 @dataclass(frozen=True)
