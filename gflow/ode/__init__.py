@@ -9,8 +9,8 @@ from gflow.ode.result import Result, SolveError, Stats
 from gflow.ode.solution import Solution
 from gflow.ode.solve import solve_ivp
 from gflow.ode.tableau import BOSH3, DOPRI5, EULER, HEUN, HEUN_EULER, MIDPOINT, RK4, ButcherTableau
+from gflow.ode.work import fixed_steps, tolerances, work_precision
 from gflow.ode.work_points import Seconds, Work, WorkPoint, WorkPrecision
-from gflow.ode.work_precision import fixed_steps, tolerances, work_precision
 
 __all__ = [
     "BOSH3",
