@@ -1,9 +1,22 @@
 """Initial value problems: tableaux, one-step methods, step control and the one time loop."""
 
-from gflow.ode.adapters import ForTorchdiffeq, for_torchdiffeq, from_torchdiffeq
-from gflow.ode.brownian import BrownianPath
-from gflow.ode.controller import ConstantStep, PIController, StepController
-from gflow.ode.interpolation import DenseOutput, Interpolant
+from gflow.ode.adapters import (
+    ForTorchdiffeq,
+    for_torchdiffeq,
+    from_torchdiffeq,
+)
+from gflow.ode.brownian import (
+    BrownianPath,
+)
+from gflow.ode.controller import (
+    ConstantStep,
+    PIController,
+    StepController,
+)
+from gflow.ode.interpolation import (
+    DenseOutput,
+    Interpolant,
+)
 from gflow.ode.method import (
     NOTHING,
     AlternatingEuler,
@@ -17,11 +30,32 @@ from gflow.ode.method import (
     RosenbrockEuler,
     StepResult,
 )
-from gflow.ode.order import RICHARDSON, FinerSolve, ObservedOrder, Richardson, Verdict, observed_order
-from gflow.ode.record import StepRecord
-from gflow.ode.result import Result, SolveError, Stats
-from gflow.ode.solution import Solution
-from gflow.ode.solve import solve_ivp
+from gflow.ode.order import (
+    RICHARDSON,
+    FinerSolve,
+    ObservedOrder,
+    Richardson,
+    Verdict,
+    observed_order,
+)
+from gflow.ode.order_floor import (
+    Floor,
+    FloorCause,
+)
+from gflow.ode.record import (
+    StepRecord,
+)
+from gflow.ode.result import (
+    Result,
+    SolveError,
+    Stats,
+)
+from gflow.ode.solution import (
+    Solution,
+)
+from gflow.ode.solve import (
+    solve_ivp,
+)
 from gflow.ode.tableau import (
     BOSH3,
     DOPRI5,
@@ -35,8 +69,22 @@ from gflow.ode.tableau import (
     TSIT5,
     ButcherTableau,
 )
-from gflow.ode.work_points import Seconds, Work, WorkPoint, WorkPrecision
-from gflow.ode.work_precision import fixed_steps, tolerances, work_precision
+from gflow.ode.work import (
+    fixed_steps,
+    tolerances,
+    work_precision,
+)
+from gflow.ode.work_points import (
+    Seconds,
+    Work,
+    WorkPoint,
+    WorkPrecision,
+)
+from gflow.ode.work_precision import (
+    fixed_steps,
+    tolerances,
+    work_precision,
+)
 
 __all__ = [
     "AlternatingEuler",

@@ -154,9 +154,9 @@ class WorkPrecision:
             ValueError: the file holds something else; the message names the file and what is wrong.
             OSError: the file cannot be read.
         """
-        text = Path(path).read_text()
+        content = Path(path).read_bytes()
         try:
-            return _parse(json.loads(text))
+            return _parse(json.loads(content))
         except ValueError as error:
             raise ValueError(f"WorkPrecision.load: {path} is no saved work-precision: {error}") from None
 
