@@ -65,7 +65,7 @@ def mixed_log_norm(mix: AffineMix, radii: Float[Tensor, " n"]) -> Float[Tensor, 
         return log_norm(mix.slopes).expand(len(radii)).clone()
     gamma = mix.log_gamma.exp()
     s = _centred(gamma, mix.scores)
-    weights = _weights(mix, gamma, s, radii)
+    weights = weight_ranges(mix, s, radii)
     shared = len(mix.slopes) == len(mix.precisions) == 1
     if shared and mix.is_score:
         return log_norm(mix.slopes + _gram(weights.highest, s))  # Cov(s) <= E (s - c)(s - c)^T for any c
@@ -83,28 +83,32 @@ def mixed_log_norm(mix: AffineMix, radii: Float[Tensor, " n"]) -> Float[Tensor, 
 
 
 @dataclass(frozen=True)
-class _Weights:
-    """The weights at the centres and how far they can go over the balls, (n, k) each."""
+class WeightRanges:
+    """The weights at the centres, and at most how far above and below that they go on the balls."""
 
-    gamma: Tensor
-    rise: Tensor
-    fall: Tensor
+    gamma: Float[Tensor, "n k"]
+    rise: Float[Tensor, "n k"]
+    fall: Float[Tensor, "n k"]
 
     @property
     def highest(self) -> Tensor:
+        """A bound of each weight."""
         return self.gamma + self.rise
 
     @property
     def change(self) -> Tensor:
+        """A bound of how far each weight goes either way."""
         return torch.maximum(self.rise, self.fall)
 
 
-def _weights(mix: AffineMix, gamma: Tensor, s: Tensor, radii: Tensor) -> _Weights:
-    """From the log-odds of each weight and how far they reach; none falls by more than all others rise."""
-    top = mix.log_gamma.argmax(1, keepdim=True)
-    # 1 - gamma has no digits left for the largest weight: the others are summed by themselves.
-    masked = mix.log_gamma.scatter(1, top, -math.inf)
-    others, log_rest = masked.softmax(1), torch.log1p(-gamma).scatter(1, top, masked.logsumexp(1, keepdim=True))
+def weight_ranges(mix: AffineMix, s: Float[Tensor, "n k d"], radii: Float[Tensor, " n"]) -> WeightRanges:
+    """How far the weights can go: by their log-odds (module docstring), and no one falls by more than all others rise.
+
+    Exact for two components of one precision. ``s`` are the scores about their mean.
+    """
+    gamma, top = mix.log_gamma.exp(), mix.log_gamma.argmax(1, keepdim=True)
+    # Near 1 the largest weight leaves no digits to the others' mean: they are averaged by themselves.
+    others = mix.log_gamma.scatter(1, top, -math.inf).softmax(1)
     rest = 1 - gamma
     of_top = s.gather(1, top.unsqueeze(2).expand(-1, 1, s.shape[2]))[:, 0]
     away_top = of_top - _mean(others, s)
@@ -114,11 +118,11 @@ def _weights(mix: AffineMix, gamma: Tensor, s: Tensor, radii: Tensor) -> _Weight
         narrower = _pairwise(mix.precisions, lambda m: log_norm(m).clamp_min(0.0)).mT
         curvature = (gamma @ narrower / rest).scatter(1, top, (others @ narrower).gather(1, top))
         reach = reach + radii[:, None] ** 2 / 2 * curvature
-    rise = (torch.sigmoid(mix.log_gamma - log_rest + reach) - gamma).clamp_min(0.0)
-    return _Weights(gamma, rise, torch.minimum(gamma, rise.sum(1, keepdim=True) - rise))
+    rise = (torch.sigmoid(mix.log_gamma - torch.log(rest) + reach) - gamma).clamp_min(0.0)
+    return WeightRanges(gamma, rise, torch.minimum(gamma, rise.sum(1, keepdim=True) - rise))
 
 
-def _mean_shift(weights: _Weights, v: Tensor, s: Tensor, radii: Tensor) -> Tensor:
+def _mean_shift(weights: WeightRanges, v: Tensor, s: Tensor, radii: Tensor) -> Tensor:
     """What ``-E(v) E(s)^T``, 0 at the centre, can add: nothing along its part ``-c E(s) E(s)^T``."""
     joint, own = ((weights.gamma * (part * s).sum(2)).sum(1) for part in (v, s))
     c = (joint / own.clamp_min(torch.finfo(s.dtype).tiny)).clamp_min(0.0)
@@ -140,7 +144,7 @@ def _polarised(highest: Tensor, v: Tensor, s: Tensor) -> Tensor:
     return bound
 
 
-def _spread(weights: _Weights, mix: AffineMix, v: Tensor, s: Tensor, radii: Tensor) -> Tensor:
+def _spread(weights: WeightRanges, mix: AffineMix, v: Tensor, s: Tensor, radii: Tensor) -> Tensor:
     """What slopes and precisions that differ add, and the shift of the means with them."""
     rho, change = radii[:, None], weights.change
     slopes, bends = (_deviation(weights.gamma, part) for part in (mix.slopes, mix.precisions))

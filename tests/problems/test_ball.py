@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import integrate
 from torch import Tensor
 
 from gflow.lipschitz import log_norm
 from gflow.problems import VP, Empirical, Gaussian, GaussianMixture, NoisedScore, grid_mixture
+from gflow.problems.ball import grown, shared_variance_growth
 from tests.lipschitz.balls import largest_on_balls
 from tests.strategies import F64, build, floats, gaussians, mixtures, points, tensors, untyped, weights
 
@@ -157,6 +160,44 @@ def test_more_components_than_pairs_can_afford_are_bounded_too():
         assert bool((largest_on_balls(norm_of(law, 1), x, radii, seed=0) <= bound + slack(law, x)).all())
     # Twice the radius in place of the diameter costs at most the factor 2 squared.
     assert bool((bound <= 4 * law.score_osl().mean + 4 / law.components.variance).all())
+    ends = torch.cat([0.01 * cloud, 0.01 * cloud + 1.0])
+    law = Empirical(ends).at(VP(1.0, 1.0), 0.01)
+    middle = law.mean().unsqueeze(0)
+    assert float(law.ball_log_norm(middle, middle.new_zeros(1), direction=1)) >= float(norm_of(law, 1)(middle)) - 1e-6
+
+
+@pytest.mark.parametrize("axis", [True, False])
+@pytest.mark.parametrize("width", [0.5, 3.0])
+@pytest.mark.parametrize("share", [1e-6, 0.05, 1 / 6, 0.2, 0.25])
+def test_the_growth_of_a_variance_solves_its_equation(axis, width, share):
+    def rate(q):
+        less = np.array([q]) if axis else np.linspace(0.0, q, 10001)
+        return (less * np.sqrt(np.maximum(width**2 - 4 * less, 0.0))).max()
+
+    start, radii = share * width**2, np.linspace(0.0, 12.0 / width, 25)
+    solved = integrate.solve_ivp(
+        lambda _, q: [rate(q[0])], (0.0, radii[-1]), [start], t_eval=radii, rtol=1e-8, atol=1e-12
+    )
+    expected = torch.from_numpy(np.minimum(solved.y[0], width**2 / 4))
+    if axis and share < 0.25:  # the rate vanishes at the top, where the equation has more than one solution
+        top = int(expected.argmax())
+        expected[top:] = expected[top]
+    q = torch.full((25, 1), start, dtype=F64)
+    found = grown(q, torch.tensor([width], dtype=F64), torch.from_numpy(radii), axis=axis)[:, 0]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * width**2)
+
+
+def test_only_means_on_a_line_grow_as_on_an_axis():
+    for means, axis in (
+        (torch.tensor([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]], dtype=F64), True),
+        (torch.tensor([[0.0, 0.0], [1.0, 1.1], [2.0, 2.0]], dtype=F64), False),
+    ):
+        law = GaussianMixture(torch.tensor([0.5, 0.25, 0.25], dtype=F64), means, torch.full((3,), 0.5, dtype=F64))
+        x, radii = means, torch.full((3,), 0.7, dtype=F64)
+        mix = law.components.affine_mix(x, law.log_weights)
+        q = torch.linalg.eigvalsh(mix.score_covariance())[:, -1:]
+        expected = grown(q, torch.tensor([2 * math.sqrt(8.0)], dtype=F64), radii, axis=axis)[:, 0]
+        torch.testing.assert_close(shared_variance_growth(law.components, law.log_weights, mix, radii), expected)
 
 
 @given(gaussians(), directions)
