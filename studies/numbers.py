@@ -138,6 +138,11 @@ def spread(low: str, high: str) -> str:
     return low if low == high else f"{low} to {high}"
 
 
+def factors_between(logs: Sequence[float]) -> str:
+    """The smallest to the largest of some ratios, by their log10."""
+    return spread(factor(min(logs)), factor(max(logs)))
+
+
 def listed(items: Sequence[str]) -> str:
     """``a``, ``a and b``, ``a, b and c``."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

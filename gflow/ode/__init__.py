@@ -80,11 +80,6 @@ from gflow.ode.work_points import (
     WorkPoint,
     WorkPrecision,
 )
-from gflow.ode.work_precision import (
-    fixed_steps,
-    tolerances,
-    work_precision,
-)
 
 __all__ = [
     "AlternatingEuler",

@@ -290,6 +290,8 @@ def test_what_pathwise_reaches_on_images_stands_beside_the_bound_that_reaches_mo
     made = report(SMALL, records, arrays).markdown
     assert "On *digits, ODE* `pathwise` is only 1.48 times below the published form" in made
     assert "(W2B-12), which is no rung, is 2 times below it." in made
+    unresolved = changed(records, "digits/ode", lambda row: {"variation": Estimate(1.0, 1.0, 1.6)})
+    assert "1.48 times below the published form.\n" in report(SMALL, unresolved, arrays).markdown
     assert "`synchronous`/W2 1.1, `pathwise`/`synchronous` 2.27 and published form/W2 $10^{42" in made
 
 

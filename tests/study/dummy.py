@@ -126,7 +126,7 @@ def inputs(config: Config) -> dict[str, str]:
 
 
 FIGURE = r"""![Scaled means $\sqrt{n}\,\bar x_n$ against size, with the 95 % interval between repeats (left);
-the draws of the first row (right).](figure:means)"""
+the draws of the first row (right; LAW-1).](figure:means)"""
 
 
 def report(config: Config, rows: Sequence[Record], arrays: Arrays) -> Report:

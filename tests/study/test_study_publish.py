@@ -93,7 +93,10 @@ def test_propositions_that_the_theory_has_are_linked_and_others_are_not(
 ) -> None:
     theory = tmp_path / "docs/theory"
     theory.mkdir(parents=True)
-    (theory / "bounds.md").write_text("# Bounds\n\n### W2B-1 · One { #w2b-1 }\n\n### W2B-12 · Other { #w2b-12 }\n")
+    (theory / "bounds.md").write_text(
+        "# Bounds\n\n### W2B-1 · One { #w2b-1 }\n\n### W2B-12 · Other { #w2b-12 }\n\n"
+        "### LAW-1 · In a caption { #law-1 }\n"
+    )
     alpha = sys.modules[f"{package}.alpha"]
     question = "Does W2B-1 hold, W2B-12, W2B-13 and `XW2B-1`?"
     monkeypatch.setattr(alpha, "STUDY", replace(alpha.STUDY, question=question))
@@ -101,6 +104,8 @@ def test_propositions_that_the_theory_has_are_linked_and_others_are_not(
     page = (tmp_path / "docs/reports/alpha.md").read_text()
     links = "[W2B-1](../theory/bounds.md#w2b-1) hold, [W2B-12](../theory/bounds.md#w2b-12), W2B-13 and `XW2B-1`"
     assert f"# Does {links}?" in page
+    assert page.count("[LAW-1](../theory/bounds.md#law-1)") == 1  # in the caption
+    assert page.count("LAW-1).](alpha/means") == 2  # and not in what stands for the figures
 
 
 def test_publishing_again_gives_the_same_bytes_and_nothing_old(package: str, results: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from gflow.study import table
-from studies.numbers import count, factor, interval, listed, number, spread
+from studies.numbers import count, factor, factors_between, interval, listed, number, spread
 from studies.w2_bound.report.rows import Group, headline, label, middle, of_kind, sweep, target_name, term_name, weight
 
 _TARGETS = {"p_0": "fresh data", "p_stop": "the reference's own cloud"}
@@ -78,7 +78,7 @@ def _which(chosen: Sequence[Group]) -> str:
     tail = ""
     if quotients:
         sums = "a sum that is" if len(quotients) == 1 else "sums that are"
-        tail = f", in {sums} {spread(factor(min(quotients)), factor(max(quotients)))} times the measured distance"
+        tail = f", in {sums} {factors_between(quotients)} times the measured distance"
     return f"The largest term of the error budget is {listed(parts)}{tail}."
 
 

@@ -82,7 +82,9 @@ def _least(text: str, gaps: Mapping[tuple[str, str], float], words: str) -> Clai
     broken = [key for key, gap in gaps.items() if not gap >= math.log10(1 - ORDERED)]
     name, where = min(gaps, key=lambda key: gaps[key])
     below = 10 ** gaps[name, where] - 1
-    shown = f"1 {'−' if below < 0 else '+'} {number(abs(below))}" if abs(below) < 1e-3 else factor(gaps[name, where])
+    shown = (
+        f"1 {'−' if below < 0 else '+'} {number(abs(below))}" if 0 < abs(below) < 1e-3 else factor(gaps[name, where])
+    )
     detail = (
         f"{words}: {shown} (`{name}`, {where}); {count(len(gaps), 'ratio')}, {len(broken)} below 1 − {number(ORDERED)}"
     )

@@ -15,6 +15,8 @@ from studies.w2_bound.config import Case, Config, cases
 
 NETWORKS = ("network", "digits", "data", "score")
 """Kinds whose model is a network, or anything else without closed-form constants."""
+RESOLVED = 1.5
+"""``resolution`` up to which the quadrature of the bound by variation of constants is taken for resolved."""
 _WEIGHTS = {"uniform": "1", "sigma2": "σ²", "g2I-over-e": "g²I/e"}
 _METHODS = {"euler": "Euler", "heun": "Heun", "rk4": "RK4", "euler_maruyama": "Euler-Maruyama"}
 
@@ -158,6 +160,13 @@ def headline(found: Sequence[Group]) -> list[Group]:
         chosen.append(next(iter(of_kind(found, kind)), None))
     named = [group for group in chosen if group is not None]
     return named or of_kind(found, "mixture")[:1]
+
+
+def resolution(group: Group) -> float:
+    """Upper end over value of the bound by variation of constants, the worst of the seeds."""
+    return max(
+        row["variation"].hi / row["variation"].mean if row["variation"].mean > 0 else math.inf for row in group.rows
+    )
 
 
 def sign_gain(group: Group) -> Estimate:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from gflow.study import Claim
@@ -12,10 +11,18 @@ from studies.w2_bound.report import tables
 from studies.w2_bound.report.claims import left_out
 from studies.w2_bound.report.figures.clouds import nearest
 from studies.w2_bound.report.figures.drawn import sizes
-from studies.w2_bound.report.rows import NETWORKS, Group, distinct, of_kind, sign_gain, sweep, target_name, weight
-
-_RESOLVED = 1.5
-"""Upper end over value up to which a quadrature is taken for resolved."""
+from studies.w2_bound.report.rows import (
+    NETWORKS,
+    RESOLVED,
+    Group,
+    distinct,
+    of_kind,
+    resolution,
+    sign_gain,
+    sweep,
+    target_name,
+    weight,
+)
 
 
 def sections(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> list[str]:
@@ -244,10 +251,10 @@ def _variation(found: Sequence[Group]) -> Iterator[str]:
             continue
         values = [row["variation"] for row in g.rows]
         middle = sorted(values, key=lambda e: e.mean)[len(values) // 2]
-        top = max(e.hi / e.mean if e.mean > 0 else math.inf for e in values)
+        top = resolution(g)
         note = (
             f"unresolved by its quadrature (median {number(middle.mean)}, upper end {number(middle.hi)}) and not used"
-            if top > _RESOLVED
+            if top > RESOLVED
             else f"{number(middle.mean)}, with a quadrature good to {percent(top - 1, 2)}"
         )
         yield f"The bound by variation of constants (W2B-12) on {g.label} is {note}."

@@ -12,8 +12,8 @@ from studies.numbers import (
     MANY,
     bracketed,
     count,
-    factor,
     factors,
+    factors_between,
     interval,
     listed,
     log10_of,
@@ -22,7 +22,7 @@ from studies.numbers import (
     percent,
     spread,
 )
-from studies.w2_bound.report.rows import Group, by_flows, of_kind, sweep, target_name, term_name
+from studies.w2_bound.report.rows import RESOLVED, Group, by_flows, of_kind, resolution, sweep, target_name, term_name
 
 RUNGS = ("synchronous", "propagator", "pathwise", "local", "global")
 
@@ -161,7 +161,7 @@ def _cauchy_schwarz(found: Sequence[Group]) -> str:
     if not logs:
         return ""
     return (
-        f"The form by Cauchy-Schwarz in time (W2B-14) is another {spread(factor(min(logs)), factor(max(logs)))} times "
+        f"The form by Cauchy-Schwarz in time (W2B-14) is another {factors_between(logs)} times "
         "larger than the published one."
     )
 
@@ -178,7 +178,7 @@ def _kwon(found: Sequence[Group]) -> str:
     for words, (top, below) in pairs.items():
         logs = [r.mean for g in groups if top in g.rungs and (r := g.log_ratio(top, below)) is not None]
         if logs:
-            parts.append(f"{words} {spread(factor(min(logs)), factor(max(logs)))}")
+            parts.append(f"{words} {factors_between(logs)}")
     return f"Narrow mixtures, medians from the smallest to the largest case: {listed(parts)}." if parts else ""
 
 
@@ -194,7 +194,7 @@ def _below_published(group: Group) -> str:
         return ""
     only = "only " if own.mean < math.log10(2) else ""
     text = f"On *{group.label}* `pathwise` is {only}{factors(own)} times below the published form"
-    if not all("variation" in row for row in group.rows):
+    if not all("variation" in row for row in group.rows) or resolution(group) > RESOLVED:
         return f"{text}."
     other = factors(group.log_ratio("global", "variation"))
     return f"{text}; the bound by variation of constants (W2B-12), which is no rung, is {other} times below it."

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from gflow.study.study import Arrays
 from studies.drawn import Drawn
-from studies.w2_bound.report.figures import bounds, clouds, networks, time
+from studies.w2_bound.report.figures import bounds, budget, clouds, networks, time
 from studies.w2_bound.report.rows import Group
 
 
@@ -15,7 +15,7 @@ def draw(found: Sequence[Group], arrays: Arrays) -> Mapping[str, Drawn]:
     made = {
         "ladder": bounds.ladder(found),
         "ladder_sweeps": bounds.sweeps(found),
-        "budget": bounds.budget(found),
+        "budget": budget.budget(found),
         "where": time.where(found, arrays),
         "samples": clouds.samples(found, arrays),
         "digits": clouds.digits(found, arrays),

@@ -1,4 +1,4 @@
-"""Figures of the bounds: the ladder along sweeps, and the error budget."""
+"""Figures of the bounds: the ladder along sweeps, and the discretization term."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from gflow import plot
 from gflow.estimate import Estimate
 from studies.drawn import Drawn
-from studies.numbers import MANY, factor, listed, spread
+from studies.numbers import MANY, factors_between, listed
 from studies.w2_bound.report.figures.drawn import sizes
-from studies.w2_bound.report.rows import Group, distinct, of_kind, short, sweep, term_name
+from studies.w2_bound.report.rows import Group, sweep
 
 _GEOMETRIES = {"error": "Modes of width 0.1", "kwon": "Width 0.0125 (Kwon et al. 2022)"}
 _SWEEPS = {
@@ -95,55 +95,6 @@ def sweeps(found: Sequence[Group]) -> Drawn | None:
     return Drawn(make, text)
 
 
-def budget(found: Sequence[Group]) -> Drawn | None:
-    """Stacked terms beside the measured W2; the steps of the ODE and other kinds of data have scales of their own."""
-    steps = [g for g in found if g.case.swept in ("euler", "heun")]
-    named = {
-        "Mixtures": [g for g in of_kind(found, "mixture", "network") if g not in steps],
-        "Mixture, steps of the ODE sampler": steps,
-        "Digits": of_kind(found, "digits"),
-        "Your own": of_kind(found, "data", "score", "field"),
-    }
-    shown = {title: groups for title, groups in named.items() if groups}
-    if not shown:
-        return None
-
-    def make() -> Figure:
-        places = [_places(groups) for groups in shown.values()]
-        heights = [at[-1] + 1.4 for at in places]
-        height = 0.185 * sum(heights) + 0.5 * len(heights) + 0.7
-        figure, axes = plot.panels(len(shown), 1, height=height, height_ratios=heights)
-        for at, (title, groups), place in zip(axes, shown.items(), places, strict=True):
-            plot.budget_bars(
-                at,
-                [short(g) for g in groups],
-                [g.terms for g in groups],
-                [g.measured for g in groups],
-                [g.floor for g in groups],
-                sums=[g.total for g in groups],
-                places=place,
-            )
-            at.set_title(title)
-        axes[-1].set_xlabel(r"$W_2$ to the target, and the terms that bound it")
-        plot.grouped_legend(figure, columns=7)
-        return figure
-
-    groups = [g for chosen in shown.values() for g in chosen]
-    # A case that two sweeps share has two bars and one vote.
-    largest = [max(g.terms, key=lambda name: g.terms[name].mean) for g in distinct(groups)]
-    tally = sorted({name: largest.count(name) for name in largest}.items(), key=lambda item: -item[1])
-    words = listed([f"{term_name(name)} in {n}" for name, n in tally])
-    quotients = [math.log10(g.total.mean / g.measured.mean) for g in groups if g.measured.mean > 0]
-    close = f"; sum over measured: {_range(quotients)}" if quotients else ""
-    return Drawn(
-        make,
-        f"The error budget (W2B-16) beside the measured $W_2$: the largest term is {words} of {len(largest)} "
-        f"cases{close}. Bars are means over the seeds, term by term, and end at the mean sum; the diamond is the "
-        "measured distance of the sampler's cloud to its target, the dashed tick what two samples of the reference law "
-        f"are apart. {sizes(groups, 'lines through diamond and end of a bar')}.",
-    )
-
-
 def _bounds(axes: Axes, groups: Sequence[Group]) -> None:
     names = [n for n in groups[0].rungs if all(n in g.rungs for g in groups)]
     x = _values(groups)
@@ -218,15 +169,6 @@ def _named(axes: Axes, methods: Mapping[str, Sequence[Group]]) -> None:
     axes.legend(handles, [_METHODS[m][0] for m in methods], loc="best", handlelength=2.2)
 
 
-def _places(groups: Sequence[Group]) -> list[float]:
-    """Vertical positions with a gap between sweeps."""
-    places, at = [0.0], 0.0
-    for before, after in zip(groups, groups[1:], strict=False):
-        at += 1.0 if before.case.swept == after.case.swept else 1.6
-        places.append(at)
-    return places
-
-
 def _ladder_words(name: str, groups: Sequence[Group]) -> str:
     words = {"error": "with modes of width 0.1", "kwon": "with modes of width 0.0125"}[name]
     parts = [f"{n} {_ratio_range(groups, n)}" for n in ("propagator", "pathwise", "global") if n in groups[0].rungs]
@@ -237,11 +179,7 @@ def _ratio_range(groups: Sequence[Group], name: str) -> str:
     logs = [r.mean for g in groups if name in g.rungs and (r := g.log_ratio(name)) is not None]
     if not logs:
         return "unknown"
-    return _range(logs)
-
-
-def _range(logs: Sequence[float]) -> str:
-    return spread(factor(min(logs)), factor(max(logs)))
+    return factors_between(logs)
 
 
 def _steps(methods: Mapping[str, Sequence[Group]]) -> str:

@@ -84,8 +84,10 @@ def _losses(axes: Axes, groups: Sequence[Group]) -> None:
         losses = [e.mean for e in _column(group, "matching")]
         axes.plot(t, losses, color=colour, marker=marker, markersize=4, label=name)
     constants = [pooled([row["dsm"][k]["constant"] for g in groups for row in g.rows]) for k in range(len(t))]
-    axes.plot(t, [e.mean for e in constants], color=plot.ink(), linestyle=(0, (4, 2)), linewidth=1.1)
-    axes.plot([], [], color=plot.ink(), linestyle=(0, (4, 2)), linewidth=1.1, label="constant of the denoising loss")
+    # Near the noise the constant vanishes, and its estimate may come out negative.
+    above = [k for k, e in enumerate(constants) if e.mean > 0]
+    values, label = [constants[k].mean for k in above], "constant of the denoising loss"
+    axes.plot([t[k] for k in above], values, color=plot.ink(), linestyle=(0, (4, 2)), linewidth=1.1, label=label)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("path time $t$")
