@@ -23,7 +23,7 @@ class Result(Enum):
         "as for a noisy or discontinuous field; smooth it, loosen rtol and atol, or use ConstantStep"
     )
     UNSOLVED = "a step's implicit equation was not solved: take a smaller step, or give the method more iterations"
-    STOPPED = "stop_when held before t1"
+    STOPPED = "stop_when held, and the integration ended there"
 
     @property
     def ok(self) -> bool:
