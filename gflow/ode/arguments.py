@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gflow.ode.controller import StepController
+from gflow.ode.controller import PIController, StepController
 from gflow.ode.method import Method
 from gflow.ode.record import StepRecord
+from gflow.state import Layout
 from gflow.velocity import StepwiseField
 
 
@@ -39,10 +40,28 @@ def check_numbers(
         raise ValueError(f"solve_ivp: max_steps must be at least 1, got {max_steps}")
 
 
-def check_restart(restart: StepRecord[Any], t0: float, t1: float) -> None:
-    """Raise ValueError where a record cannot be one of an integration from t0 to t1."""
-    if not min(t0, t1) <= restart.t <= max(t0, t1) or restart.k < 0 or not restart.h >= 0:
+def check_particles(controller: StepController, layout: Layout) -> None:
+    """Raise ValueError where the controller tells particles apart that the state does not have as rows."""
+    n = controller.particles if isinstance(controller, PIController) else None
+    shapes = {leaf.name: leaf.shape for leaf in layout.leaves}
+    if n is not None and (list(shapes) != ["state"] or shapes["state"][:1] != (n,)):
+        raise ValueError(f"PIController: particles = {n} needs a state that is one tensor ({n}, ...), got {shapes}")
+
+
+def check_restart(restart: StepRecord[Any], t0: float, t1: float, layout: Layout) -> None:
+    """Raise ValueError where a record cannot be one of an integration from t0 to t1 of such a state."""
+    sign = 1.0 if t1 >= t0 else -1.0
+    # A run the other way has its grid's origin beyond t, as has one that started before t0.
+    origin = restart.grid[0] if restart.grid[2] > 0 else t0
+    ordered = sign * t0 <= sign * origin <= sign * restart.t <= sign * t1
+    if not (ordered and restart.h >= 0 and restart.k == restart.stats.accepted >= restart.grid[1] >= 0):
         raise ValueError(
             f"solve_ivp: restart must be a record of a run from {t0} to {t1}, got t = {restart.t}, k = {restart.k}, "
-            f"h = {restart.h}"
+            f"h = {restart.h}, grid = {restart.grid}, accepted = {restart.stats.accepted}"
         )
+    for name, x in (("slope", restart.carry.slope), ("memory", restart.carry.memory)):
+        if x is not None and (x.shape, x.dtype, x.device) != ((layout.size,), layout.dtype, layout.device):
+            raise ValueError(
+                f"solve_ivp: restart.carry.{name} must have {layout.size} numbers in {layout.dtype} on "
+                f"{layout.device}, got {tuple(x.shape)} in {x.dtype} on {x.device}"
+            )

@@ -91,8 +91,8 @@ class DenseOutput:
         x = (t - self.ts[k]) / h
         extension = self.extensions[k]
         if self.interpolant is Interpolant.LINEAR:
-            rise = self.ys[k + 1] - self.ys[k]
-            return torch.add(self.ys[k], rise, alpha=x), rise / h
+            # lerp, unlike y + x (y1 - y), ends in y1 to the last bit.
+            return torch.lerp(self.ys[k], self.ys[k + 1], x), (self.ys[k + 1] - self.ys[k]) / h
         if self.interpolant is Interpolant.EXTENSION and extension is not None:
             return _polynomial(self.ys[k], extension, x, h)
         value, slope = self._hermite(k, x, h)

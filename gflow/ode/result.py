@@ -29,8 +29,8 @@ class Result(Enum):
     """Fifty rejections in a row."""
     UNSOLVED = "a step's implicit equation was not solved: take a smaller step, or give the method more iterations"
     """The method's own status, with how far it came."""
-    STOPPED = "stop_when held before t1"
-    """Not a failure: the solution ends where the predicate held."""
+    STOPPED = "stop_when held, and the integration ended there"
+    """Not a failure."""
 
     @property
     def ok(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar, cast
 import torch
 from torch import Tensor
 
-from gflow.ode.arguments import check_kinds, check_numbers, check_restart
+from gflow.ode.arguments import check_kinds, check_numbers, check_particles, check_restart
 from gflow.ode.controller import Decision, StepController
 from gflow.ode.interpolation import DenseOutput, Interpolant
 from gflow.ode.method import FlatField, Method, StepResult
@@ -115,6 +115,7 @@ class _Loop(Generic[S]):
         check_kinds(v, options.method, options.controller)
         check_numbers(*span, options.method, options.controller, options.save_every, options.max_steps)
         self.layout = Layout.of(y0, what="y0")
+        check_particles(options.controller, self.layout)
         self.t0, self.t1 = (float(t) for t in span)
         self.options, self.method, self.controller = options, options.method, options.controller
         self.v = v
@@ -123,16 +124,18 @@ class _Loop(Generic[S]):
         if restart is None:
             start = StepRecord(0, self.t0, y0, 0.0, grid=(self.t0, 0, 0.0))
         else:
-            check_restart(restart, *span)
+            check_restart(restart, *span, self.layout)
             start = restart
-        self.y = self.layout.flatten(start.y, what="y0" if restart is None else "restart.y").detach().clone()
+        name = "y0" if restart is None else "restart.y"
+        self.y = self.layout.flatten(start.y, what=name).detach().clone()
         if bad := self.layout.where_not_finite(self.y):
-            raise ValueError(f"y0: needs finite numbers, got non-finite entries in {bad}")
+            raise ValueError(f"{name}: needs finite numbers, got non-finite entries in {bad}")
         self.t, self.h, self.memory, self.grid = start.t, start.h, start.memory, start.grid
         self.stats, self.carry = start.stats, start.carry
         self.saved: list[tuple[float, Tensor]] = [(self.t, self.y)]
         self.dense: DenseOutput | None = None
         self.refused, self.retries, self.trouble = 0, 0, ""
+        self.error: Tensor | None = None
 
     def new_dense(self) -> DenseOutput:
         """Dense output of this integration, empty."""
@@ -149,7 +152,7 @@ class _Loop(Generic[S]):
                 return Result.MAX_STEPS, f"t = {self.t:.6g} of {self.t1:.6g} after {self.options.max_steps} steps"
             h, t_next = self._clip(self.h)
             if h == 0.0:
-                underflow = Result.STEP_UNDERFLOW, f"step {self.h:.3g} at t = {self.t:.6g}{self.trouble}"
+                underflow = Result.STEP_UNDERFLOW, f"step {self.h:.3g} at t = {self.t:.6g}{self._worst()}"
                 return (Result.NON_FINITE, self.trouble) if self.retries else underflow
             step = self.method.step(self._field(), self.t, h, self.y, self.carry)
             self.stats = self.stats.plus(step.evaluations)
@@ -162,10 +165,12 @@ class _Loop(Generic[S]):
             if step.failure:
                 return Result.UNSOLVED, f"at t = {self.t:.6g}: {step.failure}"
             decision = self.controller.decide(abs(h), self.y, step.y, step.error, self.method.error_order, self.memory)
-            self.retries, self.trouble = 0, ""
+            self.retries, self.trouble, self.error = 0, "", step.error
             if not decision.accept:
-                if self._refuse(step, decision):
-                    return Result.STALLED, f"{self.refused} times at t = {self.t:.6g}{self.trouble}"
+                self._reject(step, decision.h)
+                self.refused += 1
+                if self.refused > _STALLED:
+                    return Result.STALLED, f"{self.refused} times at t = {self.t:.6g}{self._worst()}"
                 continue
             self._accept(step, t_next, abs(h), decision)
             if self.options.stop_when is not None and self.options.stop_when(self.t, self._state()):
@@ -256,13 +261,9 @@ class _Loop(Generic[S]):
         if step.slope is not None:
             self.carry = replace(self.carry, slope=step.slope)
 
-    def _refuse(self, step: StepResult, decision: Decision) -> bool:
-        """Reject for the error, and say whether that has happened too often in a row."""
-        self._reject(step, decision.h)
-        self.refused += 1
-        if step.error is not None and self.refused > 2:
-            self.trouble = f", largest error in {self.layout.where_largest(step.error)}"
-        return self.refused > _STALLED
+    def _worst(self) -> str:
+        """The component that holds the step down, in words: where the last estimate was largest."""
+        return "" if self.error is None else f", largest error in {self.layout.where_largest(self.error)}"
 
     def _state(self) -> S:
         return cast(S, self.layout.unflatten(self.y))

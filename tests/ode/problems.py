@@ -6,10 +6,22 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gflow.ode import BOSH3, DOPRI5, EULER, HEUN, HEUN_EULER, MIDPOINT, RK4
+from gflow.ode import (
+    BOSH3,
+    DOPRI5,
+    EULER,
+    EXTRAGRADIENT,
+    HEUN,
+    HEUN_EULER,
+    MIDPOINT,
+    RK4,
+    RK4_38,
+    TSIT5,
+)
 
-TABLEAUX = [EULER, MIDPOINT, HEUN, RK4, HEUN_EULER, BOSH3, DOPRI5]
-EMBEDDED = [HEUN_EULER, BOSH3, DOPRI5]
+TABLEAUX = [EULER, MIDPOINT, HEUN, EXTRAGRADIENT, RK4, RK4_38, HEUN_EULER, BOSH3, DOPRI5, TSIT5]
+EMBEDDED = [HEUN_EULER, BOSH3, DOPRI5, TSIT5]
+CONTINUOUS = [DOPRI5, TSIT5]
 
 
 def named(tableaux):
@@ -31,6 +43,16 @@ def limit_cycle_exact(y0: Tensor, t0: float, t1: float) -> Tensor:
     angle = t1 - t0 + math.sin(t1) - math.sin(t0)
     turned = torch.stack((-y0[..., 1], y0[..., 0]), -1)
     return (r1 / r0).sqrt() * (math.cos(angle) * y0 + math.sin(angle) * turned)
+
+
+def bilinear(t: float, y: dict[str, Tensor]) -> dict[str, Tensor]:
+    """min over theta, max over phi of theta . phi: a centre at 0 (STAB-1)."""
+    return {"theta": -y["phi"], "phi": y["theta"]}
+
+
+def flat_bilinear(t: float, y: Tensor) -> Tensor:
+    """The same game on (theta, phi) as one tensor (2,): y' = i y."""
+    return torch.stack((-y[1], y[0]))
 
 
 def start() -> Tensor:

@@ -74,6 +74,42 @@ def test_the_first_step_moves_the_state_by_a_hundredth_or_spans_the_interval(sca
     assert PIController(rtol=1e-3, atol=1e-3).first_step(0 * y, f, span) == pytest.approx(1e-6 * span)
 
 
+rows = st.lists(st.lists(st.floats(-2, 2), min_size=2, max_size=2), min_size=1, max_size=6)
+
+
+@given(errors=rows, factor=st.floats(0.1, 3.0))
+def test_with_particles_a_step_is_accepted_where_each_of_them_would_accept_it(errors, factor):
+    error = torch.tensor(errors, dtype=torch.float64) * factor
+    if any(abs(row.norm().item() / math.sqrt(2) - 1) < 1e-9 for row in error):
+        return
+    zero = torch.zeros(error.numel(), dtype=torch.float64)
+    together = PIController(rtol=0.0, atol=1.0, particles=len(error)).decide(0.1, zero, zero, error.reshape(-1), 4, 1.0)
+    apart = [UNIT.decide(0.1, zero[:2], zero[:2], row, 4, 1.0) for row in error]
+    assert together.accept == all(decision.accept for decision in apart)
+    # The one step serves all, so it is the one that the worst of them asks for.
+    assert together.h == pytest.approx(min(decision.h for decision in apart), rel=1e-12)
+
+
+@given(errors=rows)
+def test_coupling_is_the_worst_particle_over_the_batch_between_1_and_root_n(errors):
+    error = torch.tensor(errors, dtype=torch.float64) / 3
+    zero = torch.zeros(error.numel(), dtype=torch.float64)
+    n = len(error)
+    coupling = PIController(rtol=0.0, atol=1.0, particles=n).decide(0.1, zero, zero, error.reshape(-1), 4, 1.0).coupling
+    assert 1 - 1e-12 <= coupling <= math.sqrt(n) * (1 + 1e-12)
+    if error.square().sum() > 1e-200:
+        sizes = error.square().mean(1).sqrt()
+        assert coupling == pytest.approx((sizes.max() / sizes.square().mean().sqrt()).item(), rel=1e-9)
+    assert UNIT.decide(0.1, zero, zero, error.reshape(-1), 4, 1.0).coupling is None
+
+
+def test_particles_that_do_not_divide_the_state_are_refused():
+    with pytest.raises(ValueError, match="3 particles do not divide a state of 4"):
+        decide(PIController(rtol=0.0, atol=1.0, particles=3), 0.1)
+    with pytest.raises(ValueError, match="particles must be at least 1 or None, got 0"):
+        PIController(rtol=0.0, atol=1.0, particles=0)
+
+
 def test_a_constant_step_accepts_anything():
     decision = ConstantStep(0.3).decide(0.1, *torch.zeros(2, 4), None, None, 1.0)
     assert (decision.accept, decision.h) == (True, 0.3)

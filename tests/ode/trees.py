@@ -54,9 +54,21 @@ def _dot(row, values) -> Fraction:
     return sum((p * q for p, q in zip(row, values, strict=False)), Fraction(0))
 
 
-def order_of(a, b, limit: int = 6) -> int:
-    """The largest p <= limit for which every condition up to p holds."""
+def order_of(a, b, limit: int = 6, tolerance: float = 0.0) -> int:
+    """The largest p <= limit for which every condition up to p holds, to ``tolerance`` (0: exactly)."""
     for p in range(1, limit + 1):
-        if any(weight(tree, a, b) != Fraction(1, density(tree)) for tree in trees(p)):
+        if any(abs(weight(tree, a, b) - Fraction(1, density(tree))) > tolerance for tree in trees(p)):
             return p - 1
+    return limit
+
+
+def continuous_order_of(a, b_dense, limit: int = 5, tolerance: float = 0.0) -> int:
+    """The largest p <= limit for which sum_i b_i(x) Phi_i(tree) = x^|tree| / density identically in x up to p."""
+    powers = list(zip(*b_dense, strict=True))
+    for p in range(1, limit + 1):
+        for tree in trees(p):
+            wanted = [Fraction(int(j == p), density(tree)) for j in range(1, max(p, len(powers)) + 1)]
+            given = [weight(tree, a, b) for b in powers] + [Fraction(0)] * (p - len(powers))
+            if any(abs(x - y) > tolerance for x, y in zip(given, wanted, strict=True)):
+                return p - 1
     return limit

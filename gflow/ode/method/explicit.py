@@ -31,21 +31,22 @@ class ExplicitRK:
 
     def step(self, v: FlatField, t: float, h: float, y: Float[Tensor, " size"], carry: Carry, /) -> StepResult:
         """One step; costs ``stages`` evaluations, one fewer where the slope is carried."""
-        tableau = self.tableau
-        weights = _weights(tableau, y.dtype, y.device)
-        k = y.new_empty((tableau.stages, y.numel()))
+        weights = _weights(self.tableau, y.dtype, y.device)
+        stages = len(weights.a)
+        k = y.new_empty((stages, y.numel()))
         k[0] = v(t, y) if carry.slope is None else carry.slope
-        for i in range(1, tableau.stages):
+        for i in range(1, stages):
             k[i] = v(t + weights.c[i] * h, torch.addmv(y, k[:i].T, weights.a[i], alpha=h))
         # One stage is written as the update of an optimizer: Euler's iterates are gradient descent's, bit for bit.
-        y_next = torch.add(y, k[0], alpha=h) if tableau.stages == 1 else torch.addmv(y, k.T, weights.b, alpha=h)
+        y_next = torch.add(y, k[0], alpha=h) if stages == 1 else torch.addmv(y, k.T, weights.b, alpha=h)
         dense = weights.b_dense
         return StepResult(
             y=y_next,
             error=None if weights.b_error is None else torch.mv(k.T, weights.b_error) * h,
             slope=k[0],
-            carry=Carry(slope=k[-1] if tableau.fsal else None),
-            evaluations=tableau.stages - (carry.slope is not None),
+            # A view would keep all stages alive, and on disk, wherever a record is kept.
+            carry=Carry(slope=k[-1].clone() if weights.fsal else None),
+            evaluations=stages - (carry.slope is not None),
             extension=None if dense is None else lambda: dense @ k * h,
         )
 
@@ -60,6 +61,8 @@ class _Weights:
     b_dense: Tensor | None
     """(degree, stages)."""
     c: tuple[float, ...]
+    fsal: bool
+    """Of the tableau; comparing fractions at every step would cost as much as a stage."""
 
 
 @lru_cache(maxsize=64)
@@ -73,4 +76,5 @@ def _weights(tableau: ButcherTableau, dtype: torch.dtype, device: torch.device) 
         b_error=None if tableau.b_error is None else row(tableau.b_error),
         b_dense=None if tableau.b_dense is None else torch.stack([row(r) for r in zip(*tableau.b_dense, strict=True)]),
         c=tuple(float(x) for x in tableau.c),
+        fsal=tableau.fsal,
     )

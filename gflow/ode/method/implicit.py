@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -53,7 +54,9 @@ class ImplicitMidpoint:
             size = float(residual.norm())
             if size <= self.tolerance * float(y.norm() + (middle - y).norm()):
                 break
-            if iteration == self.max_iterations:
+            if iteration == self.max_iterations or not math.isfinite(size):
+                # A residual with NaN in it shows the solver in which rows the field has them.
+                middle = middle - residual
                 failure = f"the implicit equation has residual {size:.3g} after {iteration} Newton steps"
                 break
             solved = solve_shifted(v, half, middle, h / 2, residual, self.tolerance)
@@ -95,7 +98,9 @@ class RosenbrockEuler:
         slope = v(t, y) if carry.slope is None else carry.slope
         solved = solve_shifted(v, t, y, h, slope, self.tolerance)
         spent = 1 - (carry.slope is not None) + solved.products
-        return StepResult(torch.add(y, solved.x, alpha=h), None, slope, NOTHING, spent, solved.failure)
+        # The x of a singular matrix may be infinite, which would pass for a field that is.
+        y_next = y if solved.failure else torch.add(y, solved.x, alpha=h)
+        return StepResult(y_next, None, slope, NOTHING, spent, solved.failure)
 
 
 def _check_tolerance(name: str, tolerance: float) -> None:

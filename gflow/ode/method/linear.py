@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -36,16 +37,21 @@ def solve_shifted(
     """Solve (I - gamma Dv(t, y)) x = b, the Jacobian seen through forward-mode products.
 
     Up to ``DENSE_UP_TO`` numbers by LU on the device of ``y``; above by scipy's restarted GMRES on the
-    CPU in float64, to a residual of ``tolerance`` relative to b.
+    CPU in float64, to a residual of ``tolerance`` relative to b. A b that is not finite comes back as x, at no cost:
+    the solver then sees in which rows the field is not.
     """
-
-    def product(u: Tensor) -> Tensor:
-        pushed: Tensor = jvp(lambda z: v(t, z), (y,), (u,))[1]
-        return pushed
-
+    if not bool(torch.isfinite(b).all()):
+        return Solved(b, 0)
+    product = partial(_product, v, t, y)
     if y.numel() <= DENSE_UP_TO:
         return _dense(vmap(product)(torch.eye(len(y), dtype=y.dtype, device=y.device)).T, gamma, b)
     return _iterative(product, y, gamma, b, tolerance)
+
+
+def _product(v: FlatField, t: float, y: Tensor, u: Tensor) -> Tensor:
+    """Dv(t, y) u."""
+    pushed: Tensor = jvp(lambda z: v(t, z), (y,), (u,))[1]
+    return pushed
 
 
 def _dense(jacobian: Tensor, gamma: float, b: Tensor) -> Solved:

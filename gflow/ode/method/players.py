@@ -45,7 +45,8 @@ class AlternatingEuler:
         for k, part in enumerate(_parts(v.layout, self.blocks)):
             velocity = slope if k == 0 else v(t, moved)
             moved = moved.clone()
-            moved[part] += h * velocity[part]
+            # As an optimiser updates: the iterates are those of alternating gradient steps, bit for bit.
+            moved[part].add_(velocity[part], alpha=h)
         spent = len(self.blocks) - (carry.slope is not None)
         return StepResult(y=moved, error=None, slope=slope, carry=NOTHING, evaluations=spent)
 
