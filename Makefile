@@ -17,7 +17,7 @@ study: $(VENV)/.study
 	exit $$code
 
 test: $(VENV)/.all
-	$(PY) -m pytest -q $(ARGS)
+	$(PY) -m pytest -q -n auto --dist loadfile $(ARGS)
 
 lint: $(VENV)/.all
 	$(VENV)/bin/ruff format --check .
