@@ -19,16 +19,16 @@ class Config:
     steps: tuple[int, ...] = (20, 40, 80, 160, 320, 640)
     """Numbers of steps on which orders are measured, at least five; multiples of 4, for 1 to 8 steps per critic."""
     certified_up_to: int = 160
-    """Largest number of steps that gets a certificate."""
+    """Largest number of steps that gets a certificate; a quarter of it on digits, where balls cost most."""
     tolerances: tuple[float, ...] = (1e-2, 1e-4, 1e-6, 1e-8)
     """Relative and absolute tolerances of the adaptive runs."""
     targets: tuple[float, ...] = (1e-1, 1e-2)
     """W2 for which the number of steps is asked."""
     kappas: tuple[float, ...] = (20.0, 40.0, 80.0, 160.0, 320.0)
     """Rates of the lagging critic, at least five of them."""
-    n_digits: int = 16
+    n_digits: int = 8
     """Particles of the digits."""
-    digits_steps: tuple[int, ...] = (16, 32, 64, 128, 256)
+    digits_steps: tuple[int, ...] = (8, 16, 32, 64, 128)
     """Numbers of steps on digits, at least five of them."""
     train_steps: int = 1500
     """Training steps of the digits' score network."""
@@ -114,9 +114,9 @@ def validate(config: Config, dtype: str) -> None:
     """Refuse what cannot run."""
     if dtype != "float64":
         raise UsageError(f"--dtype: orders are measured in float64, got {dtype}")
-    for name in ("n", "n_digits"):
-        if getattr(config, name) < 8:
-            raise UsageError(f"--{name.replace('_', '-')}: expected at least 8, got {getattr(config, name)}")
+    for name, least in (("n", 8), ("n_digits", 4)):
+        if getattr(config, name) < least:
+            raise UsageError(f"--{name.replace('_', '-')}: expected at least {least}, got {getattr(config, name)}")
     for name in ("train_steps", "width", "streams", "certified_up_to"):
         if getattr(config, name) < 1:
             raise UsageError(f"--{name.replace('_', '-')}: expected at least 1, got {getattr(config, name)}")
@@ -138,7 +138,7 @@ def cost(config: Config, case: Case) -> tuple[float, float]:
     if case.kind != "flow":
         return {"minibatch": 3.0, "lag": 3.0}.get(case.kind, 1.5) * sum(config.steps) / 1260, 3e8
     if case.problem == "digits":
-        return 12.0 * config.n_digits / 16 * sum(config.digits_steps) / 496, 6e8
+        return 12.0 * config.n_digits / 8 * sum(config.digits_steps) / 248, 6e8
     return 4.0 * (0.5 + config.n / 200) * sum(config.steps) / 1260, 4e8
 
 
