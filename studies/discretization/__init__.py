@@ -72,5 +72,5 @@ STUDY: Study[Config, Case] = Study(
     validate=validate,
     estimate=cost,
     estimate_prepare=cost_of_training,
-    cost="default: about 6 minutes on 2 cores; paper: hours",
+    cost="default: about 8 minutes on 2 cores; paper: hours",
 )
