@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from gflow.estimate import Estimate
@@ -30,7 +31,10 @@ def convergence(
     kept = [(n, e) for n, e in zip(steps, errors, strict=True) if e.mean > 0]
     style = {"marker": MARKERS.get(name, "o"), "markersize": 4.5, **line}
     series(axes, [n for n, _ in kept], [e for _, e in kept], colour=name, label=label, **style)
-    axes.set_xticks(list(steps), labels=[f"{n:g}" for n in steps])
+    # The ticks of all lines so far: series on one axes may have steps of their own.
+    drawn = [np.asarray(other.get_xdata(), dtype=float) for other in axes.lines]
+    shown = np.unique(np.concatenate([*drawn, np.asarray(steps, dtype=float)])).tolist()
+    axes.set_xticks(shown, labels=[f"{n:g}" for n in shown])
     axes.set_xticks([], minor=True)
 
 

@@ -22,7 +22,9 @@ def _kept(found: Sequence[Group]) -> str:
     if not plain:
         return ""
     rest = [g for g in plain if g not in good]
-    tail = f"; the others are {listed([f'{g.label} ({_shown(g)})' for g in rest])}" if rest else ""
+    refuted = [g.label for g in rest if "REFUTED" in g.verdicts]
+    tail = f", {len(rest)} are not settled at these steps" if rest else ""
+    tail += f" and {listed(refuted)} is refuted" if refuted else ""
     return f"{count(len(good), 'scheme')} of {len(plain)} show the order of their name within {WITHIN}{tail}."
 
 
@@ -74,9 +76,9 @@ def _names(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> str:
         return ""
     return f"""## Schemes without the order of their name
 
-Each promises an order by its name or its source and has another. The error is that at the most steps, over that of
-the scheme that does what the name says; the exact flow is that of the joint game, or of the critic that is optimal at
-every time.
+Each promises an order by its name or its source and has another. The error is over that of the scheme that does what
+the name says, at the most steps that both have; the exact flow is that of the joint game, or of the critic that is
+optimal at every time.
 
 {lost}
 {placed(drawn, "games")}

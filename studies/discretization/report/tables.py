@@ -133,7 +133,7 @@ def _verdicts(group: Group) -> str:
 
 
 def _excess(found: Sequence[Group], group: Group) -> str:
-    """Error over that of the scheme that keeps the order, at the most steps of both."""
+    """Error over that of the scheme that keeps the order, at the most steps that both have."""
     partner = {
         "frozen": "tracking" if group.case.kind == "critic" else "joint",
         "joint": "joint",
@@ -150,7 +150,9 @@ def _excess(found: Sequence[Group], group: Group) -> str:
     )
     if other is None:
         return ""
-    return factor(log10_of(group.errors[-1]) - log10_of(other.errors[-1]))
+    most = max(set(group.steps) & set(other.steps))
+    mine, its = (log10_of(g.errors[g.steps.index(most)]) for g in (group, other))
+    return factor(mine - its)
 
 
 def _times(ratio: Estimate | None) -> str:
