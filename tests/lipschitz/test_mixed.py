@@ -1,4 +1,4 @@
-"""How far softmax weights can go over a ball: above and below what random points of it show, exact for two."""
+"""Softmax weights over balls, exact for two, and the fields that they mix, whatever their velocities."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gflow.lipschitz.mixed import AffineMix, weight_ranges
+from gflow.lipschitz import log_norm
+from gflow.lipschitz.mixed import AffineMix, mixed_log_norm, weight_ranges
 from tests.lipschitz.balls import unit
 from tests.lipschitz.fields import normal, seeds
 
@@ -62,3 +63,42 @@ def test_a_weight_of_one_to_rounding_still_knows_how_far_the_others_are():
         ranges = weight_ranges(mix, scores, torch.tensor([radius], dtype=x.dtype))
         assert (float(ranges.rise[0, 1]) > 0.99) is changed
         assert (float(ranges.fall[0, 0]) > 0.99) is changed
+
+
+class Mixed(Quadratics):
+    """The mix of ``lean s_k(x) + v_k + K_k x``; precisions and slopes differ by the share ``apart``."""
+
+    def __init__(self, k: int, d: int, seed: int, lean: float, free: float, apart: float) -> None:
+        super().__init__(k, d, seed, shared=True)
+        self.p = self.p * (1 + apart * torch.arange(k, dtype=self.p.dtype) / k)[:, None, None]
+        self.v, self.slopes = free * normal(k, d, seed=seed + 4), free * apart * normal(k, d, d, seed=seed + 5)
+        self.lean = lean
+
+    def mix(self, x: Tensor) -> AffineMix:
+        base = super().mix(x)
+        v = self.lean * base.scores + self.v + torch.einsum("kab,nb->nka", self.slopes, x)
+        return AffineMix(base.log_gamma, v, base.scores, self.slopes - self.lean * self.p, self.p)
+
+    def jacobian(self, x: Tensor) -> Tensor:
+        mix = self.mix(x)
+        gamma = mix.log_gamma.exp()
+        v, s = (q - (gamma[:, :, None] * q).sum(1, keepdim=True) for q in (mix.velocities, mix.scores))
+        return torch.einsum("nk,kab->nab", gamma, mix.slopes) + torch.einsum("nk,nka,nkb->nab", gamma, v, s)
+
+
+@given(
+    st.integers(2, 5),
+    st.integers(1, 3),
+    seeds,
+    st.sampled_from([-1.0, 0.0, 1.0]),
+    st.sampled_from([0.0, 1.0]),
+    st.sampled_from([1e-9, 1e-3, 1.0]),
+    st.floats(-2.0, 0.7),
+)
+def test_w2b_20_no_logarithmic_norm_on_the_ball_exceeds_the_bound(k, d, seed, lean, free, apart, exponent):
+    field, x, radius = Mixed(k, d, seed, lean, free, apart), normal(8, d, seed=seed + 3), 10.0**exponent
+    bound = mixed_log_norm(field.mix(x), torch.full((8,), radius, dtype=x.dtype))
+    size = 1e-9 * (1 + bound.abs() + field.jacobian(x).flatten(1).norm(dim=1))
+    for start in range(60):
+        near = x + radius * (1.0 if start % 3 else 0.5) * unit(8, d, seed + start)
+        assert bool((log_norm(field.jacobian(near)) <= bound + size).all())
