@@ -113,7 +113,7 @@ class PIController:
     shrink: float = 0.2
     grow: float = 5.0
     particles: int | None = None
-    """Number n of particles of a state (n, ...), to control the worst of them; None controls the batch."""
+    """Number n of particles of a state that is one tensor (n, ...), to control the worst; None controls the batch."""
 
     def __post_init__(self) -> None:
         """Check the tolerances."""
