@@ -10,7 +10,7 @@ clouds, images.
 from gflow.plot.axes import grouped_legend, ink, intervals, muted, page, panels, series, ticks_at
 from gflow.plot.budget import budget_bars
 from gflow.plot.clouds import image_grid, particles
-from gflow.plot.convergence import convergence, reference_slopes, work_precision
+from gflow.plot.errors import convergence, reference_slopes, work_precision
 from gflow.plot.ladder import RUNGS, bound_ladder, bound_ratios
 from gflow.plot.profile import along_time, density
 from gflow.plot.themes import COLOURS, MARKERS, PAGES, PALETTES, WIDTH, Theme, theme
