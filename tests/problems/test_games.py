@@ -69,7 +69,7 @@ def play_frozen(flow: GameFlow[Tensor], y: Players, t1: float, tableau: ButcherT
     return y
 
 
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(planar(), st.floats(0.0, 2.0), seeds)
 def test_each_player_descends_its_own_loss(planar_game: PlanarGame, gamma: float, seed: int) -> None:
     y, e = players(2, seed), 1e-5
@@ -246,7 +246,7 @@ def modified(v: VelocityField[Players], h: float) -> VelocityField[Players]:
     return field
 
 
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(planar(), seeds)
 def test_int_2_euler_follows_the_modified_equation_to_order_two(game: PlanarGame, seed: int) -> None:
     flow, y0, steps = GameFlow(game), players(3, seed), (20, 40)
@@ -276,6 +276,8 @@ def test_the_penalty_inside_is_what_it_is_outside(game: PlanarGame, gamma: float
     inside, outside, bare = GameFlow(penalised)(0.0, y), penalised.penalty_velocity(0.0, y), GameFlow(game)(0.0, y)
     assert gap(inside, {name: bare[name] + outside[name] for name in y}) < 1e-12
     assert not outside["theta"].any()
+    half_square = 0.5 * float(bare["theta"].square().sum())
+    assert float(penalised.penalty(y["theta"], y["phi"])) == pytest.approx(gamma * half_square, rel=1e-12)
 
 
 def add_outside(game: PenalisedGame[Tensor], y: Players, t1: float, steps: int) -> Players:
@@ -288,11 +290,10 @@ def add_outside(game: PenalisedGame[Tensor], y: Players, t1: float, steps: int) 
 
 
 def test_code_2_a_penalty_outside_the_stages_pulls_the_order_down_to_one() -> None:
-    y0, steps = players(3), (10, 20, 40)
-    inside, outside = {}, {}
-    for gamma in (0.02, 2.0):
+    y0, inside, outside = players(3), {}, {}
+    for gamma, steps in ((0.02, (10, 20, 40)), (2.0, (20, 40))):
         game = PenalisedGame(SMOOTH_GAME, gamma)
-        exact = fine(GameFlow(game), y0, 0.5, 20)
+        exact = fine(GameFlow(game), y0, 0.5, 10)
         inside[gamma] = orders(lambda n, g=game, y=exact: gap(end(GameFlow(g), y0, 0.5, HEUN, n), y), steps)
         outside[gamma] = orders(lambda n, g=game, y=exact: gap(add_outside(g, y0, 0.5, n), y), steps)
     assert [inside[0.02][-1], inside[2.0][-1]] == pytest.approx([2.0] * 2, abs=0.1)
