@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gflow.bounds.climbing import check_cloud
-from gflow.bounds.rungs import log, log_rms, rms
+from gflow.bounds.rungs import exp, log, log_rms, rms
 from gflow.bounds.tube import TubeStep
 from gflow.estimate import Estimate
 from gflow.lipschitz import BallLogNorm, check_rows_independent
@@ -224,7 +224,7 @@ class _Climb:
                 self.rho = step.widen(self.rho, self.ball)
                 if self.rho is None:
                     self.detail = f"between t = {self.dense.ts[k]:.6g} and t = {self.dense.ts[k + 1]:.6g}"
-            radius.append(_exp(log_rms(self.log_pathwise)))
+            radius.append(exp(log_rms(self.log_pathwise)))
             defects.append(rms(step.size.mean(0)))
         status = Status.NOT_ASKED if self.ball is None else Status.BLOW_UP if self.rho is None else Status.RIGOROUS
         return Certificate(
@@ -240,7 +240,3 @@ class _Climb:
             radius=tuple(radius),
             defect=tuple(defects),
         )
-
-
-def _exp(x: float) -> float:
-    return math.exp(x) if x < 709.0 else math.inf

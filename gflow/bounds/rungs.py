@@ -131,7 +131,7 @@ def contributions(steps: list[Step]) -> tuple[list[float], list[float]]:
     entering, arriving = [], []
     for step in reversed(steps):
         entering.append(rms(step.source))
-        arriving.append(_exp(log_rms(step.source.log() + later)))
+        arriving.append(exp(log_rms(step.source.log() + later)))
         later = later + step.growth
     return entering[::-1], arriving[::-1]
 
@@ -152,5 +152,6 @@ def log_sum(*logs: float) -> float:
     return high if math.isinf(high) else high + math.log(math.fsum(math.exp(x - high) for x in logs))
 
 
-def _exp(x: float) -> float:
+def exp(x: float) -> float:
+    """Exponential, inf past the range of a double."""
     return math.exp(x) if x < 709.0 else math.inf

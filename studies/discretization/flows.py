@@ -16,7 +16,7 @@ from gflow.problems import LINEAR, VP, Gaussian, GaussianMixture, NoisedScore, g
 from gflow.transport import ExactW2
 from studies.discretization import digits
 from studies.discretization.config import Case, Config
-from studies.discretization.measure import TABLEAUX, ladder, order_of_values, stepped
+from studies.discretization.measure import TABLEAUX, ladder, order_of_values, rms, stepped
 from studies.discretization.sampler import Sampler, tight
 
 if TYPE_CHECKING:
@@ -39,29 +39,30 @@ def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
 
     spent = tableau.stages - tableau.fsal
     row = ladder(at, steps, sampler.span, sampler.exact, case.order, evaluations=lambda n: n * spent + tableau.fsal)
-    distances = [ExactW2()(ends[n], sampler.exact).sqrt() for n in steps]
+    distances = {n: ExactW2()(ends[n], sampler.exact).sqrt() for n in steps}
+    certified = {n: _certify(case, sampler, n) for n in steps if n <= most}
     return {
         **row,
         "n": len(sampler.x0),
         "d": sampler.x0.shape[1],
-        "w2": distances,
-        "certificate": _certificates([n for n in steps if n <= most], case, sampler, ends),
+        "w2": list(distances.values()),
+        "certificate": {**_forms(certified, sampler.span), "w2": [distances[n] for n in certified]},
         "adaptive": _adaptive(config, case, sampler),
         "needed": _needed(config, case, sampler),
-        "arrays": _profile(case, sampler, context),
+        "arrays": _profile(certified, case, sampler, context),
     }
 
 
-def _certificates(steps: list[int], case: Case, sampler: Sampler, ends: dict[int, Tensor]) -> dict[str, Any]:
-    """The three forms along the steps, beside W2, and the orders with which they fall."""
-    found = [_certify(case, sampler, n) for n in steps]
+def _forms(certified: dict[int, Certificate], span: float) -> dict[str, Any]:
+    """The three forms along the steps, and the orders with which they fall."""
+    steps, found = list(certified), list(certified.values())
     values: dict[str, list[Any]] = {
         "pathwise": [c.pathwise for c in found],
         "local": [c.local for c in found],
         "rigorous": [c.rigorous for c in found],
     }
     orders = {
-        name: order_of_values([e.mean for e in column], steps, sampler.span, float(found[0].order))
+        name: order_of_values([e.mean for e in column], steps, span, float(found[0].order))
         for name, column in values.items()
         if len(steps) >= 4 and all(e is not None and 0 < e.mean < float("inf") for e in column)
     }
@@ -69,7 +70,6 @@ def _certificates(steps: list[int], case: Case, sampler: Sampler, ends: dict[int
         "steps": steps,
         **values,
         "status": [c.status.name for c in found],
-        "w2": [ExactW2()(ends[n], sampler.exact).sqrt() for n in steps],
         "interpolant": found[0].interpolant.name,
         "order": found[0].order,
         "orders": orders,
@@ -93,7 +93,7 @@ def _adaptive(config: Config, case: Case, sampler: Sampler) -> list[dict[str, An
         solution = solve_ivp(
             sampler.field, sampler.x0, 0.0, sampler.span, method=ExplicitRK(tableau), controller=controller
         )
-        error = float((solution.y1 - sampler.exact).norm(dim=1).square().mean().sqrt())
+        error = rms(solution.y1 - sampler.exact)
         points.append({"tol": tol, "error": error, "evaluations": solution.stats.evaluations})
     return points
 
@@ -123,9 +123,10 @@ def _needed(config: Config, case: Case, sampler: Sampler) -> list[dict[str, Any]
     return rows
 
 
-def _profile(case: Case, sampler: Sampler, context: Context) -> str:
+def _profile(certified: dict[int, Certificate], case: Case, sampler: Sampler, context: Context) -> str:
     """Where the error enters along sampling time, at the middle of the ladder, for the figure."""
-    certificate = _certify(case, sampler, sampler.steps[len(sampler.steps) // 2 - 1])
+    middle = sampler.steps[len(sampler.steps) // 2 - 1]
+    certificate = certified[middle] if middle in certified else _certify(case, sampler, middle)
     s = torch.tensor(certificate.s, dtype=torch.float64)
     return context.save_arrays(
         "profile",
