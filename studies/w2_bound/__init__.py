@@ -59,7 +59,7 @@ def inputs(config: Config) -> dict[str, str]:
 STUDY: Study[Config, Case] = Study(
     name="w2_bound",
     question="How far is a sampler's law from the data's, how well do the W2 bounds tell, and which error dominates?",
-    version=2,
+    version=3,
     presets={
         "smoke": Config(
             n=48,

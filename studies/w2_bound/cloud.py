@@ -62,11 +62,11 @@ def run_score(config: Config, case: Case, context: Context) -> dict[str, Any]:
         problem = Diffusion(path, NoisedScore(train_half, path), model, case.stop)
         return _compare(problem, case, train_half, held_out, config, context)
     problem = Diffusion(path, named(config.reference, "--reference"), model, case.stop)
-    start = read_start(config.start, 2 * config.n, like, context.generator_for("start"))
+    start = read_start(config.start, config.n, like, context.generator_for("start"))
     x0 = float(path.sigma(problem.start_time)) * start if config.start.startswith("normal:") else start
-    x0, y0 = x0[: len(x0) // 2], x0[len(x0) // 2 : 2 * (len(x0) // 2)]
+    # Both scores start from the same points: without data there is no law p_T to differ from.
     result = sample_run(
-        problem, case, x0, y0, None, context, osl=sampled_constant(problem, lambda _: x0[:_DOMAIN_POINTS])
+        problem, case, x0, x0, None, context, osl=sampled_constant(problem, lambda _: x0[:_DOMAIN_POINTS])
     )
     floor = floor_of(result.reference, len(x0) // 2, config, context, "score")
     return row(case, result, floor, context)
@@ -81,12 +81,8 @@ def _compare(
     context: Context,
 ) -> dict[str, Any]:
     n = min(config.n_cloud, len(held_out), len(train_half.points))
-    x0 = problem.noised(
-        train_half.sample(n, context.generator_for("data", key=case.kind)),
-        problem.start_time,
-        context.generator_for("noised", key=case.kind),
-    )
-    y0 = problem.prior(n, x0, context.generator_for("prior", key=case.kind))
+    clean = train_half.sample(n, context.generator_for("data", key=case.kind))
+    x0, y0 = problem.start(clean, context.generator_for("start", key=case.kind))
     order = torch.randperm(len(held_out), generator=context.generator_for("fresh", key=case.kind, device="cpu"))
     fresh = problem.fresh(held_out[order[:n].to(held_out.device)], context.generator_for("fresh noise", key=case.kind))
     domain = noised_with_midpoints(problem, train_half, context.generator_for("domain"))

@@ -58,14 +58,10 @@ def clouds(
 ) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n 2"], Any]:
     """Noised data, prior draws and fresh data; the same random numbers in every case of a seed."""
     shared = f"mixture/{case.geometry}"
-    x0 = problem.noised(
-        data.sample(config.n, context.generator_for("data", key=shared)),
-        problem.start_time,
-        context.generator_for("noised", key=shared),
-    )
-    y0 = problem.prior(config.n, x0, context.generator_for("prior", key=shared))
-    clean = data.sample(config.n, context.generator_for("fresh", key=shared))
-    return x0, y0, problem.fresh(clean, context.generator_for("fresh noise", key=shared))
+    clean = data.sample(config.n, context.generator_for("data", key=shared))
+    x0, y0 = problem.start(clean, context.generator_for("start", key=shared))
+    other = data.sample(config.n, context.generator_for("fresh", key=shared))
+    return x0, y0, problem.fresh(other, context.generator_for("fresh noise", key=shared))
 
 
 def step_constant(problem: Diffusion, model: GaussianMixture, rho: float) -> StepConstant:

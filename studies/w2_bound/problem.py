@@ -77,23 +77,30 @@ class Diffusion:
         """Coefficient of the noise at sampling time s."""
         return float(self.drift(self.reference, rho).diffusion(self.time(s)))
 
-    def prior(self, n: int, like: Float[Tensor, "n d"], generator: Generator) -> Float[Tensor, "n d"]:
-        """Draws of the law that a sampler starts from: N(0, sigma^2 I) of the noise end."""
-        z = torch.randn(n, like.shape[1], generator=generator, dtype=like.dtype, device=generator.device)
-        return self.path.sigma(self.start_time) * z.to(like.device)
+    def start(
+        self, clean: Float[Tensor, "n d"], generator: Generator
+    ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
+        """Data noised to the start, and draws of the prior N(0, sigma^2 I) made of the same noise (W2B-15).
 
-    def noised(self, x: Float[Tensor, "n d"], t: float, generator: Generator) -> Float[Tensor, "n d"]:
-        """Data points noised to path time t."""
-        z = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=generator.device).to(x.device)
-        return self.path.alpha(t) * x + self.path.sigma(t) * z
+        Independent draws would be as far apart as any two samples of one law, and the budget would book
+        that distance, which has nothing to do with the start, as initial error.
+        """
+        t, z = self.start_time, _noise(clean, generator)
+        prior = self.path.sigma(t) * z
+        return self.path.alpha(t) * clean + prior, prior
 
     def fresh(self, clean: Float[Tensor, "m d"], generator: Generator) -> FreshData:
         """Independent data with their noised selves at the stopping time."""
-        return FreshData(clean, self.noised(clean, self.stop_time, generator))
+        t = self.stop_time
+        return FreshData(clean, self.path.alpha(t) * clean + self.path.sigma(t) * _noise(clean, generator))
 
     @property
     def _towards_data(self) -> float:
         return 1.0 if self.path.data_time > self.path.noise_time else -1.0
+
+
+def _noise(like: Float[Tensor, "n d"], generator: Generator) -> Float[Tensor, "n d"]:
+    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=generator.device).to(like.device)
 
 
 def halves(cloud: Float[Tensor, "N d"], generator: Generator) -> tuple[Empirical, Float[Tensor, "M d"]]:

@@ -34,17 +34,14 @@ def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
     )
     path = VP(beta, beta, horizon)
     problem = Diffusion(path, NoisedScore(data, path), NoisedScore(model, path), case.stop)
-    start = data.at(path, problem.start_time)
-    x0 = start.sample(config.n, context.generator_for("start"))
-    # Family B needs the mean of the law itself, so the cloud is centred on it exactly.
-    x0 = x0 - x0.mean(0) + start.mean()
+    x0, y0 = _start(problem, data, config.n, context.generator_for("start"))
     rho = 1.0 if case.sampler == "sde" else 0.0
     drift = problem.drift(problem.model, rho)
     result = sample_run(
         problem,
         case,
         x0,
-        problem.prior(config.n, x0, context.generator_for("prior")),
+        y0,
         problem.fresh(data.sample(config.n, context.generator_for("fresh")), context.generator_for("fresh noise")),
         context,
         osl=lambda s_: drift.sampling_osl(problem.time(s_)),
@@ -52,6 +49,15 @@ def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
     floor = floor_of(data.at(path, problem.stop_time).sample, config.n, config, context, case.name)
     laws = [Gaussian(law.mean().double().cpu(), law.covariance().double().cpu()) for law in (data, model)]
     return row(case, result, floor, context, law=_laws(path, case.stop, laws[0], laws[1], rho))
+
+
+def _start(problem: Diffusion, data: Gaussian, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Noised data and prior draws, paired by the optimal map between their laws, which is affine."""
+    z = torch.randn(n, data.dim, generator=generator, dtype=data.mean().dtype, device=generator.device)
+    # Family B needs the mean of the law itself, so both clouds are centred on theirs exactly.
+    z = (z - z.mean(0)).to(data.mean().device)
+    law = data.at(problem.path, problem.start_time)
+    return law.mean() + law.covariance()[0, 0].sqrt() * z, problem.path.sigma(problem.start_time) * z
 
 
 def _uniform(generator: Generator) -> float:

@@ -141,8 +141,27 @@ def test_the_answer_is_three_sentences_with_numbers_of_the_rows():
     records, arrays = run(seeds=(0,))
     opening = report(SMALL, records, arrays).markdown.split("\n\n")[0]
     assert opening.count(". ") == 2
-    assert all(word in opening for word in ("0.25 from fresh data", "2.5", "$10^{8.0}$", "score error 0.1", "digits"))
-    assert "*monte carlo*" not in opening
+    words = ("at 0.25 on the mixture with score error 0.1", "2.5 times ($10^{8.0}$)", "(at least $10^{8.0}$) on digits")
+    assert all(word in opening for word in words)
+
+
+def test_the_distance_of_two_samples_is_not_called_an_error_of_the_sampler():
+    """W2B-16: Monte Carlo belongs to the clouds, and without data nothing is said of them."""
+
+    def noisy(row):
+        terms = row["budget"]["terms"] | {"monte_carlo": exact(50.0)}
+        return {"budget": row["budget"] | {"terms": terms, "total": exact(50.0 + row["budget"]["total"].mean)}}
+
+    records, arrays = run(seeds=(0,))
+    for name in {r.case for r in records}:
+        records = changed(records, name, noisy)
+    opening = report(SMALL, records, arrays).markdown.split("\n\n")[0]
+    assert "largest own error is *model*" in opening
+    assert re.search(r"the finite clouds make 99\s%", opening)
+    records, arrays = run(USERS["field"], seeds=(0,))
+    made = report(USERS["field"], records, arrays).markdown
+    assert "the finite clouds make" not in made
+    assert "hardly tell the sampler from data" not in made
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from gflow.study import table
-from studies.numbers import count, factor, factors_between, interval, listed, number, spread
+from studies.numbers import count, factor, factors, factors_between, interval, listed, number, spread
 from studies.w2_bound.report.rows import Group, headline, label, middle, of_kind, sweep, target_name, term_name, weight
 
 _TARGETS = {"p_0": "fresh data", "p_stop": "the reference's own cloud"}
@@ -41,50 +41,46 @@ def where(group: Group) -> str:
 def _how_far(chosen: Sequence[Group]) -> str:
     targets = {_TARGETS[g.target] for g in chosen}
     target = targets.pop() if len(targets) == 1 else "its target"
-    floors = listed([number(g.floor.mean) for g in chosen])
-    distances = listed([interval(g.measured) for g in chosen])
-    return (
-        f"On {listed([where(g) for g in chosen])} the sampler ends at $W_2$ = {distances} from {target}, where two "
-        f"independent samples of the reference law are already {floors} apart."
-    )
+    parts = [f"at {interval(g.measured)} on {where(g)} ({interval(g.floor)})" for g in chosen]
+    floor = "in parentheses: two independent samples of the reference law"
+    return f"In $W_2$ from {target} ({floor}), the sampler ends {listed(parts)}."
 
 
 def _how_well(chosen: Sequence[Group]) -> str:
     known = [(g, ratio) for g in chosen if (ratio := g.log_ratio("pathwise")) is not None]
     if not known:
         return "The model's cloud coincides with the reference's, so no bound can be compared with their $W_2$."
-    names = listed([where(g) for g, _ in known])
-    ratios = listed([factor(ratio.mean) for _, ratio in known])
-    published = [(g, ratio) for g, _ in known if "global" in g.rungs and (ratio := g.log_ratio("global")) is not None]
-    tail = ""
-    if published:
-        texts = [("" if g.certified("global") else "at least ") + factor(ratio.mean) for g, ratio in published]
-        only = "" if len(published) == len(known) else f" (on {listed([where(g) for g, _ in published])})"
-        tail = f", and the published form {listed(texts)} times{only}"
-    return f"The `pathwise` bound is {ratios} times the exact $W_2$ of its own two clouds on {names}{tail}."
+    parts = [f"{factors(ratio)} times{_published(g)} on {where(g)}" for g, ratio in known]
+    form = " (in parentheses: the published form)" if any("global" in g.rungs for g, _ in known) else ""
+    return f"Over the exact $W_2$ of its own two clouds, the `pathwise` bound{form} is {listed(parts)}."
+
+
+def _published(group: Group) -> str:
+    ratio = group.log_ratio("global") if "global" in group.rungs else None
+    if ratio is None:
+        return ""
+    return f" ({'' if group.certified('global') else 'at least '}{factor(ratio.mean)})"
 
 
 def _which(chosen: Sequence[Group]) -> str:
     by_name: dict[str, list[Group]] = {}
     for g in chosen:
-        by_name.setdefault(largest(g), []).append(g)
+        by_name.setdefault(g.largest, []).append(g)
     parts = []
     for name, groups in by_name.items():
-        shares = sorted(100 * g.terms[name].mean / g.total.mean if g.total.mean > 0 else 0.0 for g in groups)
-        share = spread(f"{shares[0]:.0f}", f"{shares[-1]:.0f}") + " %"
         on = "" if len(by_name) == 1 else f" on {listed([where(g) for g in groups])}"
-        parts.append(f"*{term_name(name)}*{on} ({share} of the sum)")
+        parts.append(f"*{term_name(name)}*{on} ({_shares(groups, name)} of the budget)")
+    finite = [g for g in chosen if "monte_carlo" in g.terms]
+    clouds = f", while the finite clouds make {_shares(finite, 'monte_carlo')}" if finite else ""
     quotients = [math.log10(g.total.mean / g.measured.mean) for g in chosen if g.measured.mean > 0]
-    tail = ""
-    if quotients:
-        sums = "a sum that is" if len(quotients) == 1 else "sums that are"
-        tail = f", in {sums} {factors_between(quotients)} times the measured distance"
-    return f"The largest term of the error budget is {listed(parts)}{tail}."
+    tail = f"; the budget is {factors_between(quotients)} times the measured distance" if quotients else ""
+    return f"The sampler's largest own error is {listed(parts)}{clouds}{tail}."
 
 
-def largest(group: Group) -> str:
-    """Name of the largest term of a budget."""
-    return max(group.terms, key=lambda term: group.terms[term].mean)
+def _shares(groups: Sequence[Group], term: str) -> str:
+    """The smallest to the largest share of a term in the sum."""
+    shares = sorted(100 * g.terms[term].mean / g.total.mean if g.total.mean > 0 else 0.0 for g in groups)
+    return spread(f"{shares[0]:.0f}", f"{shares[-1]:.0f}") + " %"
 
 
 def _summary(chosen: Sequence[Group]) -> str:
@@ -99,17 +95,17 @@ def _summary(chosen: Sequence[Group]) -> str:
                 g.n,
                 g.seeds,
                 interval(g.measured),
-                number(g.floor.mean),
+                interval(g.floor),
                 interval(g.total),
-                term_name(largest(g)),
+                term_name(g.largest),
                 interval(g.w2),
-                "" if pathwise is None else factor(pathwise.mean),
+                factors(pathwise),
                 "" if published is None else factor(published.mean) + mark,
             )
         )
     target = f"W2 to {target_name(chosen[0])}" if len({g.target for g in chosen}) == 1 else "W2 to its target"
     bounds = ("W2 of its clouds", "`pathwise` over it", "published form over it")
-    return table(("case", "n", "seeds", target, "floor", "its budget", "largest term", *bounds), rows)
+    return table(("case", "n", "seeds", target, "floor", "its budget", "largest own error", *bounds), rows)
 
 
 def _only_tight(found: Sequence[Group]) -> str:

@@ -86,6 +86,12 @@ class Group:
         return {name: pooled_mean([t[name] for t in stored]) for name in order if name in stored[0]}
 
     @property
+    def largest(self) -> str:
+        """Name of the sampler's largest own error: Monte Carlo is of the clouds, not of the sampler."""
+        own = [name for name in self.terms if name != "monte_carlo"]
+        return max(own, key=lambda name: self.terms[name].mean)
+
+    @property
     def rungs(self) -> list[str]:
         """The rungs that every repeat has, sharpest first."""
         order = ("synchronous", "propagator", "pathwise", "local", "global")

@@ -58,8 +58,9 @@ The budget (W2B-16): *truncation* is stopping early, *initial* starting from the
 discretization are upper bounds carried to the end of sampling (`pathwise`), so the sum bounds the exact W2 between the
 sampler's cloud and its target: fresh data ($p_0$), or the reference's own cloud ($p_{{\\mathrm{{stop}}}}$). The floor
 is W2 between two independent samples of the reference law: a measured W2 near it says only that n points cannot tell
-the laws apart.
-{_target(found)}{_repeats(found)} {_steps(found)}
+the laws apart. The prior's draws are made of the noise of the noised data, so that *initial* holds the distance of the
+two laws and not that of two samples.
+{" ".join(text for text in (_target(found), _repeats(found), _steps(found), _starts(found)) if text)}
 
 {terms}
 {placed(drawn, "budget", "samples")}"""
@@ -67,7 +68,7 @@ the laws apart.
 
 def _target(found: Sequence[Group]) -> str:
     targets = {target_name(g) for g in found}
-    return f"Here the target is {targets.pop()} throughout. " if len(targets) == 1 else ""
+    return f"Here the target is {targets.pop()} throughout." if len(targets) == 1 else ""
 
 
 def _repeats(found: Sequence[Group]) -> str:
@@ -91,6 +92,16 @@ def _steps(found: Sequence[Group]) -> str:
             steps = f"{groups[0].case.steps} to {groups[-1].case.steps} steps"
             parts.append(f"{words} from {number(first)} to {number(last)} ({steps})")
     return f"More steps take the discretization term of {listed(parts)}." if parts else ""
+
+
+def _starts(found: Sequence[Group]) -> str:
+    """How the initial term answers to the noise that is left out."""
+    starts = sweep(found, "start")
+    if not starts:
+        return ""
+    base = [g for g in sweep(found, "error") if g.case.eps == starts[0].case.eps]
+    parts = [f"{number(g.terms['initial'].mean)} (final beta {g.case.beta_max:g})" for g in (*starts, *base)]
+    return f"More noise takes the initial term from {' to '.join(parts)}."
 
 
 def _networks(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> str:
@@ -205,10 +216,11 @@ def _open(found: Sequence[Group]) -> Iterator[str]:
     if few:
         yield f"Claims about medians need {MANY} seeds; none is made for the {count(few, 'case')} with fewer."
     own = [g for g in distinct(found) if g.case.kind != "tight"]
-    below = [g for g in own if g.measured.mean < 1.2 * g.floor.mean]
+    against_data = [g for g in own if g.target == "p_0"]
+    below = [g for g in against_data if g.measured.mean < 1.2 * g.floor.mean]
     if below:
         yield (
-            f"In {len(below)} of {len(own)} cases the measured W2 is below "
+            f"In {len(below)} of {len(against_data)} cases the measured W2 is below "
             "1.2 times the sampling floor, so n particles hardly tell the sampler from data: "
             f"{_labels(below)}."
         )

@@ -64,7 +64,7 @@ def _rungs(chosen: Sequence[Group], cell: Callable[[Group, str], str]) -> str:
     """One row a case: W2 of its clouds, the floor, and a cell for each rung."""
     header = ("case", "sampler", "W2 of its clouds", "floor", *RUNGS)
     rows = [
-        (g.label, g.case.sampler.upper(), interval(g.w2), number(g.floor.mean), *(cell(g, name) for name in RUNGS))
+        (g.label, g.case.sampler.upper(), interval(g.w2), interval(g.floor), *(cell(g, name) for name in RUNGS))
         for g in chosen
     ]
     return table(header, rows)
@@ -101,7 +101,7 @@ def budget(found: Sequence[Group]) -> str:
             *(interval(g.terms[name]) if name in g.terms else "" for name in names),
             interval(g.total),
             interval(g.measured),
-            number(g.floor.mean),
+            interval(g.floor),
             *([target_name(g)] if mixed else []),
         )
         for g in chosen

@@ -49,17 +49,18 @@ def budget(found: Sequence[Group]) -> Drawn | None:
 
     groups = [g for chosen in shown.values() for g in chosen]
     # A case that two sweeps share has two bars and one vote.
-    largest = [max(g.terms, key=lambda name: g.terms[name].mean) for g in distinct(groups)]
+    largest = [g.largest for g in distinct(groups)]
     tally = sorted({name: largest.count(name) for name in largest}.items(), key=lambda item: -item[1])
     words = listed([f"{term_name(name)} in {n}" for name, n in tally])
     quotients = [math.log10(g.total.mean / g.measured.mean) for g in groups if g.measured.mean > 0]
     close = f"; sum over measured: {factors_between(quotients)}" if quotients else ""
     return Drawn(
         make,
-        f"The error budget (W2B-16) beside the measured $W_2$: the largest term is {words} of {len(largest)} "
-        f"cases{close}. Bars are means over the seeds, term by term, and end at the mean sum; the diamond is the "
-        "measured distance of the sampler's cloud to its target, the dashed tick what two samples of the reference law "
-        f"are apart. {sizes(groups, 'lines through diamonds and ends of bars, with an arrow past the axis')}.",
+        f"The error budget (W2B-16) beside the measured $W_2$: the sampler's largest own error is {words} of "
+        f"{len(largest)} cases{close}. Bars are means over the seeds, term by term, and end at the mean sum; the "
+        "diamond is the measured distance of the sampler's cloud to its target, the dashed tick what two samples of "
+        "the reference law are apart. "
+        f"{sizes(groups, 'lines through diamonds and ends of bars, with an arrow past the axis')}.",
     )
 
 
