@@ -46,7 +46,7 @@ def report(config: Config, rows: Sequence[Record], arrays: Mapping[str, Any]) ->
 STUDY: Study[Config, Case] = Study(
     name="discretization",
     question="How large is the error of an integrator's steps, of which order, and can it be certified in W2?",
-    version=1,
+    version=2,
     presets={
         "smoke": Config(
             n=16,
@@ -59,10 +59,9 @@ STUDY: Study[Config, Case] = Study(
             digits_steps=(8, 16, 32, 64, 128),
             train_steps=60,
             width=16,
-            streams=256,
         ),
         "default": Config(),
-        "paper": Config(n=1000, n_digits=128, train_steps=20000, width=128, streams=4096),
+        "paper": Config(n=1000, n_digits=128, train_steps=20000, width=128, streams=1024),
     },
     seeds={"smoke": "0", "default": "0-2", "paper": "0-9"},
     cases=cases,

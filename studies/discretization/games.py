@@ -22,7 +22,7 @@ NOTEBOOK_HEUN = ButcherTableau("notebook Heun", 1, ((), (Fraction(1, 2),)), (Fra
 """The tableau that the ODE-GAN notebook calls Heun's: sum b_i c_i = 1/4, so it has order 1 (CODE-1)."""
 _SPAN = 2.0
 _GAMMA = 0.05
-_TIGHT = PIController(rtol=1e-12, atol=1e-12)
+_TIGHT = PIController(rtol=1e-14, atol=1e-14)
 
 Players = Mapping[str, Tensor]
 
@@ -44,7 +44,7 @@ def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
             y = one_step(y, _SPAN / n)
         return y
 
-    return ladder(scheme, config.steps, _SPAN, exact, case.order, evaluations=lambda n: n * tableau.stages)
+    return ladder(scheme, case.steps(config.steps), _SPAN, exact, case.order, evaluations=lambda n: n * tableau.stages)
 
 
 def _scheme(case: Case, tableau: ButcherTableau) -> tuple[VelocityField[Any], Any]:

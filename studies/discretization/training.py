@@ -32,7 +32,8 @@ def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
         def tracked(n: int) -> Any:
             return stepped(generator.tracking, theta, 0.0, _SPAN, tableau, n)
 
-        return ladder(tracked, config.steps, _SPAN, exact, case.order, evaluations=lambda n: n * tableau.stages)
+        steps = case.steps(config.steps)
+        return ladder(tracked, steps, _SPAN, exact, case.order, evaluations=lambda n: n * tableau.stages)
     if case.problem == "one-refresh":
         frozen = generator.frozen(generator.critic(theta))
 
@@ -80,7 +81,8 @@ def problem(context: Context) -> tuple[AffineGenerator, dict[str, Tensor]]:
     eye = torch.eye(2, dtype=torch.float64, device=a.device)
     mean, start = torch.randn(2, 2, generator=draw, dtype=torch.float64, device=draw.device)
     target = Gaussian(mean.to(context.device), (a @ a.mT / 4 + 0.5 * eye).to(context.device))
-    theta = {"m": start.to(context.device), "A": (0.3 * b + eye).to(context.device)}
+    # Singular values in [1/2, 3/2]: a critic frozen at a nearly singular generator blows up.
+    theta = {"m": start.to(context.device), "A": (b / (2 * torch.linalg.matrix_norm(b, 2)) + eye).to(context.device)}
     return AffineGenerator(target), theta
 
 

@@ -27,9 +27,10 @@ from studies.numbers import (
     spread,
     tied,
 )
+from studies.repeats import of_kind
 from studies.w2_bound.report import report
 from studies.w2_bound.report.claims import claims
-from studies.w2_bound.report.rows import distinct, groups, of_kind
+from studies.w2_bound.report.rows import distinct, groups
 from tests.strategies import floats
 from tests.studies.report_rows import SMALL, exact, run
 

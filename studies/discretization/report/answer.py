@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from studies.discretization.report import tables
 from studies.discretization.report.claims import WITHIN
-from studies.discretization.report.rows import METHODS, Group, misnamed, of_kind, on
+from studies.discretization.report.rows import METHODS, Group, misnamed, on
 from studies.drawn import Drawn, placed
 from studies.numbers import count, listed, number
+from studies.repeats import of_kind
 
 
 def answer(found: Sequence[Group]) -> str:

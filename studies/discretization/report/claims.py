@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gflow.study import Claim
-from studies.discretization.report.rows import Group, misnamed, of_kind, on
+from studies.discretization.report.rows import Group, misnamed, on
 from studies.numbers import count, number
+from studies.repeats import of_kind
 
 WITHIN = 0.05
 """Largest distance of an observed order from the nominal one."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +11,7 @@ from gflow.estimate import Estimate
 from gflow.study import Record
 from studies.discretization.config import Case, Config, cases
 from studies.numbers import pooled
+from studies.repeats import Repeats, by_case
 
 METHODS = {
     "euler": "Euler",
@@ -43,22 +43,8 @@ _SCHEMES = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Group:
-    """The repeats of one case, one for each seed that is there."""
-
-    case: Case
-    records: tuple[Record, ...]
-
-    @property
-    def rows(self) -> list[Mapping[str, Any]]:
-        """The measured values, by seed."""
-        return [record.row for record in self.records]
-
-    @property
-    def seeds(self) -> int:
-        """Number of repeats."""
-        return len(self.records)
+class Group(Repeats[Case]):
+    """What the repeats of one case say together."""
 
     @property
     def label(self) -> str:
@@ -131,15 +117,7 @@ def label(case: Case) -> str:
 
 def groups(config: Config, rows: Iterable[Record]) -> list[Group]:
     """The cases of a config that have rows, in the order of the study."""
-    by_case: dict[str, list[Record]] = {}
-    for record in rows:
-        by_case.setdefault(record.case, []).append(record)
-    return [Group(case, tuple(by_case[case.name])) for case in cases(config) if case.name in by_case]
-
-
-def of_kind(found: Sequence[Group], *kinds: str) -> list[Group]:
-    """The cases of some kinds."""
-    return [group for group in found if group.case.kind in kinds]
+    return by_case(Group, cases(config), rows)
 
 
 def on(found: Sequence[Group], problem: str) -> list[Group]:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from gflow.estimate import Estimate
 from gflow.study import table
-from studies.discretization.report.rows import METHODS, PROBLEMS, Group, misnamed, of_kind, on
+from studies.discretization.report.rows import METHODS, PROBLEMS, Group, misnamed, on
 from studies.numbers import factor, interval, log10_of, number
+from studies.repeats import of_kind
 
 _VERDICTS = {
     "CONFIRMED": "confirmed",

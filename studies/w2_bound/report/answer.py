@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from gflow.study import table
 from studies.numbers import count, factor, factors, factors_between, interval, listed, number, spread
-from studies.w2_bound.report.rows import Group, headline, label, middle, of_kind, sweep, target_name, term_name, weight
+from studies.repeats import of_kind
+from studies.w2_bound.report.rows import Group, headline, label, middle, sweep, target_name, term_name, weight
 
 _TARGETS = {"p_0": "fresh data", "p_stop": "the reference's own cloud"}
 

@@ -13,7 +13,8 @@ from gflow.estimate import Estimate
 from gflow.study import Claim
 from gflow.study.study import Verdict
 from studies.numbers import MANY, count, factor, factors, log10_of, number, percent
-from studies.w2_bound.report.rows import Group, of_kind, short, sweep
+from studies.repeats import of_kind
+from studies.w2_bound.report.rows import Group, short, sweep
 
 TIGHT = 1e-8
 """Largest |bound/W2 - 1| of the laws where the bound is an equality."""

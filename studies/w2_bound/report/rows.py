@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from gflow.estimate import Estimate
 from gflow.study import Record
 from studies.numbers import log10_of, median, pooled_bounds, pooled_mean, pooled_w2
+from studies.repeats import Repeats, by_case, of_kind
 from studies.w2_bound.config import Case, Config, cases
 
 NETWORKS = ("network", "digits", "data", "score")
@@ -21,22 +22,8 @@ _WEIGHTS = {"uniform": "1", "sigma2": "σ²", "g2I-over-e": "g²I/e"}
 _METHODS = {"euler": "Euler", "heun": "Heun", "rk4": "RK4", "euler_maruyama": "Euler-Maruyama"}
 
 
-@dataclass(frozen=True, eq=False)
-class Group:
-    """The repeats of one case, one for each seed that is there."""
-
-    case: Case
-    records: tuple[Record, ...]
-
-    @property
-    def rows(self) -> list[Mapping[str, Any]]:
-        """The measured values, by seed."""
-        return [record.row for record in self.records]
-
-    @property
-    def seeds(self) -> int:
-        """Number of repeats."""
-        return len(self.records)
+class Group(Repeats[Case]):
+    """What the repeats of one case say together."""
 
     @property
     def n(self) -> int:
@@ -132,21 +119,13 @@ def _bound(row: Mapping[str, Any], name: str) -> Estimate:
 
 def groups(config: Config, rows: Iterable[Record]) -> list[Group]:
     """The cases of a config that have rows, in the order of the study."""
-    by_case: dict[str, list[Record]] = {}
-    for record in rows:
-        by_case.setdefault(record.case, []).append(record)
-    return [Group(case, tuple(by_case[case.name])) for case in cases(config) if case.name in by_case]
+    return by_case(Group, cases(config), rows)
 
 
 def sweep(found: Sequence[Group], swept: str) -> list[Group]:
     """The cases of one sweep, in the order of the swept value."""
     chosen = [group for group in found if group.case.swept == swept]
     return sorted(chosen, key=lambda g: g.case.value) if swept != "network" else chosen
-
-
-def of_kind(found: Sequence[Group], *kinds: str) -> list[Group]:
-    """The cases of some kinds."""
-    return [group for group in found if group.case.kind in kinds]
 
 
 def middle(chosen: Sequence[Group]) -> Group | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from gflow.study import Claim
 from studies.drawn import Drawn, placed
 from studies.numbers import MANY, count, factor, interval, listed, number, percent
+from studies.repeats import of_kind
 from studies.w2_bound.report import tables
 from studies.w2_bound.report.claims import left_out
 from studies.w2_bound.report.figures.clouds import nearest
@@ -16,7 +17,6 @@ from studies.w2_bound.report.rows import (
     RESOLVED,
     Group,
     distinct,
-    of_kind,
     resolution,
     sign_gain,
     sweep,

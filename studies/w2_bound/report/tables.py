@@ -22,7 +22,8 @@ from studies.numbers import (
     percent,
     spread,
 )
-from studies.w2_bound.report.rows import RESOLVED, Group, by_flows, of_kind, resolution, sweep, target_name, term_name
+from studies.repeats import of_kind
+from studies.w2_bound.report.rows import RESOLVED, Group, by_flows, resolution, sweep, target_name, term_name
 
 RUNGS = ("synchronous", "propagator", "pathwise", "local", "global")
 

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from gflow import plot
 from studies.drawn import Drawn
 from studies.numbers import factors_between, listed
+from studies.repeats import of_kind
 from studies.w2_bound.report.figures.drawn import sizes
-from studies.w2_bound.report.rows import Group, distinct, of_kind, short, term_name
+from studies.w2_bound.report.rows import Group, distinct, short, term_name
 
 
 def budget(found: Sequence[Group]) -> Drawn | None:

@@ -15,8 +15,9 @@ from gflow.estimate import Estimate
 from gflow.study.study import Arrays
 from studies.drawn import Drawn
 from studies.numbers import count, listed, number, percent, pooled
+from studies.repeats import of_kind
 from studies.w2_bound.report.figures.drawn import sizes
-from studies.w2_bound.report.rows import Group, best_network, of_kind, short, sweep
+from studies.w2_bound.report.rows import Group, best_network, short, sweep
 
 _PANELS = 4
 _IMAGES = 10

@@ -12,9 +12,10 @@ from gflow import plot
 from gflow.estimate import Estimate
 from studies.drawn import Drawn
 from studies.numbers import number, pooled
+from studies.repeats import of_kind
 from studies.w2_bound.report.claims import differences
 from studies.w2_bound.report.figures.drawn import sizes
-from studies.w2_bound.report.rows import Group, of_kind, weight
+from studies.w2_bound.report.rows import Group, weight
 
 WEIGHTS = {"uniform": "1", "sigma2": r"$\sigma^2$", "g2I-over-e": r"$g^2 I/e$"}
 _MARKS = ("o", "s", "^")
