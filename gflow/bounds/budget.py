@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import bisect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 from jaxtyping import Float
 from torch import Tensor
@@ -14,19 +12,10 @@ from torch import Tensor
 from gflow.bounds.climbing import Ladder, OneSidedConstant, check_cloud, default_tolerance, ordered_pairs
 from gflow.bounds.continuous import climb, ladder
 from gflow.bounds.discrete import StepConstant, discrete_ladder
+from gflow.bounds.numerical import NumericalPair
 from gflow.bounds.rungs import log, log_sum, rms
 from gflow.estimate import Estimate
-from gflow.ode import (
-    DOPRI5,
-    BrownianPath,
-    ConstantStep,
-    EulerMaruyama,
-    ExplicitRK,
-    PIController,
-    StepController,
-    solve_ivp,
-)
-from gflow.ode.interpolation import DenseOutput
+from gflow.ode import BrownianPath, ConstantStep, EulerMaruyama, ExplicitRK, StepController, solve_ivp
 from gflow.transport import CouplingW2, ExactW2
 from gflow.velocity import VelocityField
 
@@ -163,7 +152,7 @@ def ode_budget(
     tol = default_tolerance(x) if tol is None else tol
     numerical = solve_ivp(g, y, s0, s1, method=method, controller=controller, dense=True)
     assert numerical.dense is not None
-    pair = _DefectPair(g, y, numerical.dense, _FirstWhole(rtol=tol, atol=tol))
+    pair = NumericalPair(g, y, numerical.dense, tol)
     certificate = climb(pair, g, pair.grid, osl=None, nodes=2, evaluations=0).pathwise
     again = ((model.y, initial.x), (initial.y, pair(pair.grid[-1])[1]))
     logs = [log(rms((a - b).norm(dim=1))) for a, b in again]
@@ -253,35 +242,3 @@ def _check_fresh(fresh: FreshData | None, x: Float[Tensor, "n d"]) -> None:
 def _log(term: Estimate) -> float:
     """Natural logarithm of a term, also of one that overflows."""
     return math.log(10.0) * term.log10 if math.isinf(term.mean) and term.log10 else log(term.mean)
-
-
-class _FirstWhole(PIController):
-    """Tries the whole interval first: right where an interval is one step of another solver."""
-
-    def first_step(self, y: Float[Tensor, " size"], slope: Float[Tensor, " size"], span: float, /) -> float:  # noqa: ARG002
-        """``span``."""
-        return span
-
-
-class _DefectPair:
-    """The numerical solution u and the exact flow y, solved from one node of u to the next.
-
-    An interpolant of y at the nodes of u would bring its own error, of alternating sign: the lengths
-    of the increments of u - y add up, and so would that error, to a floor that no step of u lowers.
-    """
-
-    def __init__(self, g: VelocityField[Tensor], y: Float[Tensor, "n d"], u: DenseOutput, steps: PIController) -> None:
-        self.u, self.shape = u, y.shape
-        self.cells: list[DenseOutput] = []
-        for a, b in pairwise(u.ts):
-            cell = solve_ivp(g, y, a, b, method=ExplicitRK(DOPRI5), controller=steps, dense=True)
-            assert cell.dense is not None
-            self.cells.append(cell.dense)
-            y = cell.y1
-        self.grid = (u.ts[0], *(s for cell in self.cells for s in cell.ts[1:]))
-
-    def __call__(self, s: float) -> tuple[Tensor, Tensor, Tensor]:
-        """(u, y, u') at s."""
-        cell = self.cells[min(bisect.bisect_right(self.u.ts, s), len(self.cells)) - 1]
-        value, slope = self.u.at(s)
-        return value.reshape(self.shape), cell.at(s)[0].reshape(self.shape), slope.reshape(self.shape)

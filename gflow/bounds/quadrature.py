@@ -99,11 +99,23 @@ def _check_span(s0: float, s1: float, panels: int, least: int) -> None:
 def gauss_rule(count: int) -> tuple[Array, Array, Array]:
     """Gauss-Legendre nodes, weights on [0, 1], and the matrix of int_{node}^1 on the interpolant through the nodes."""
     nodes, weights = np.polynomial.legendre.leggauss(count)
-    # Row i, column j: integral from node i to 1 of the j-th Lagrange polynomial, by Legendre series.
-    lagrange = np.linalg.inv(np.polynomial.legendre.legvander(nodes, count - 1))
-    to_end = np.empty((count, count))
+    return (nodes + 1) / 2, weights / 2, to_end(count, (nodes + 1) / 2)
+
+
+def to_end(count: int, starts: Array) -> Array:
+    """Row i: int_{starts[i]}^1 of the interpolant through ``count`` Gauss nodes, from its values there."""
+    nodes, _ = np.polynomial.legendre.leggauss(count)
+    series = np.linalg.inv(np.polynomial.legendre.legvander(nodes, count - 1))
+    matrix = np.empty((len(starts), count))
     for j in range(count):
-        primitive = np.polynomial.legendre.legint(lagrange[:, j])
+        primitive = np.polynomial.legendre.legint(series[:, j])
         at = np.polynomial.legendre.legval
-        to_end[:, j] = at(1.0, primitive) - at(nodes, primitive)
-    return (nodes + 1) / 2, weights / 2, to_end / 2
+        matrix[:, j] = (at(1.0, primitive) - at(2 * starts - 1, primitive)) / 2
+    return matrix
+
+
+def last_coefficient(count: int) -> Array:
+    """The last Legendre coefficient of the interpolant through ``count`` Gauss nodes, from its values there."""
+    nodes, _ = np.polynomial.legendre.leggauss(count)
+    row: Array = np.linalg.inv(np.polynomial.legendre.legvander(nodes, count - 1))[-1]
+    return row

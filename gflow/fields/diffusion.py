@@ -103,8 +103,11 @@ class ReverseDrift:
         check_direction(direction)
         bound = method_of(self.score, "ball_log_norm", "score")
         weight = -direction * float(self._weight(t))
-        inner: Tensor = bound(t, centres, radii, direction=1 if weight >= 0.0 else -1)
-        return direction * float(self.path.drift(t)) + abs(weight) * inner
+        drift = direction * float(self.path.drift(t))
+        if weight == 0.0:  # a bound that overflowed to infinity would make NaN of it
+            return torch.full_like(radii, drift)
+        inner: Tensor = bound(t, centres, radii, direction=1 if weight > 0.0 else -1)
+        return drift + abs(weight) * inner
 
     def _weight(self, t: Time) -> Time:
         return 0.5 * (1.0 + self.rho) * self.path.diffusion_squared(t)

@@ -31,16 +31,18 @@ from gflow.ode.method import (
     StepResult,
 )
 from gflow.ode.order import (
-    RICHARDSON,
-    FinerSolve,
     ObservedOrder,
-    Richardson,
     Verdict,
     observed_order,
 )
 from gflow.ode.order_floor import (
     Floor,
     FloorCause,
+)
+from gflow.ode.order_runs import (
+    RICHARDSON,
+    FinerSolve,
+    Richardson,
 )
 from gflow.ode.record import (
     StepRecord,

@@ -3,49 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from numbers import Integral
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from gflow.estimate import Estimate
 from gflow.ode.order_fit import Ladder, finest_slope, fit, settled
 from gflow.ode.order_floor import Floor, find_floor
-from gflow.state import Layout, State
-
-Run = Callable[[int], State]
-"""run(n): the state at the end of n equal steps."""
+from gflow.ode.order_runs import Reference, Richardson, Run, measure
+from gflow.state import State
 
 _FEWEST_LEVELS = 4
-
-
-@dataclass(frozen=True)
-class FinerSolve:
-    """A reference by the same run with ``factor`` times the largest number of steps.
-
-    Its own error, of the order that is being measured, is part of the fitted law.
-    """
-
-    factor: int
-    """At least 4; a power of two where the run draws from a ``BrownianPath``."""
-
-    def __post_init__(self) -> None:
-        """Check the factor."""
-        if self.factor < 4:
-            raise ValueError(f"FinerSolve: factor must be at least 4, got {self.factor}")
-
-
-@dataclass(frozen=True)
-class Richardson:
-    """No reference: differences of successive runs on a geometric ladder, which fall with the same order."""
-
-
-RICHARDSON = Richardson()
-Reference = State | FinerSolve | Richardson
 
 
 class Verdict(Enum):
@@ -110,6 +79,8 @@ def observed_order(
     left, and Student's factor is 12.7. One run has Student's interval from the residual, repeats have it
     between them, and both are widened by what a term b h^2 would change and by round-off. Errors
     C h^p (1 + a h) pass for those of order p + 1 where a h > 20 even for the finest step: no method can tell.
+    Against a finer solve and with Richardson the law is that of the difference, C (h^p - g^p); the part of
+    strong errors that is random adds as squares, and is told by the angle between successive moves.
 
     Args:
         runs: ``run(n)``, the end state after n equal steps, a tensor or a nested mapping of tensors; several
@@ -133,18 +104,8 @@ def observed_order(
     _check_runs(repeats, reference)
     _check_steps(steps, isinstance(reference, Richardson))
     _check_numbers(span, nominal, tolerance)
-    with torch.no_grad():
-        rows = [_measure(run, steps, _of_repeat(reference, r)) for r, run in enumerate(repeats)]
-    hs = [span / n for n in steps]
-    if isinstance(reference, Richardson):
-        hs, partners, steps = hs[:-1], hs[1:], steps[:-1]
-    else:
-        finer = hs[-1] / reference.factor if isinstance(reference, FinerSolve) else 0.0
-        partners = [finer] * len(hs)
-    grid = torch.tensor((hs, partners), dtype=torch.float64)
-    errors, round_off, *moves = torch.tensor(rows, dtype=torch.float64).unbind(1)
-    ladder = Ladder(grid[0], grid[1], errors, round_off, _cosine(*moves))
-    return _judge(ladder, tuple(steps), nominal, tolerance)
+    ladder = measure(repeats, steps, span, reference)
+    return _judge(ladder, tuple(steps)[: len(ladder.hs)], nominal, tolerance)
 
 
 def _judge(ladder: Ladder, steps: tuple[int, ...], nominal: float | None, tolerance: float) -> ObservedOrder:
@@ -182,57 +143,6 @@ def _verdict(order: Estimate, nominal: float | None, tolerance: float) -> Verdic
 def _exp(log: Estimate) -> Estimate:
     lo, mean, hi = (math.exp(v) if v < 709.0 else math.inf for v in (log.lo, log.mean, log.hi))
     return Estimate(mean, lo, hi, log.n, log.level)
-
-
-def _measure(run: Run, steps: Sequence[int], reference: Reference) -> tuple[list[float], ...]:
-    """Of each level: its error, how far round-off may have moved it, and the products of the moves up to it."""
-    first = run(steps[0])
-    layout = Layout.of(first, what=f"observed_order: run({steps[0]})")
-    ends = [_flat(layout, first, f"run({steps[0]})"), *(_flat(layout, run(n), f"run({n})") for n in steps[1:])]
-    if isinstance(reference, Richardson):
-        targets, counts = ends[1:], steps[1:]
-    elif isinstance(reference, FinerSolve):
-        count = reference.factor * steps[-1]
-        targets, counts = [_flat(layout, run(count), f"run({count})")] * len(ends), [count] * len(ends)
-    else:
-        targets, counts = [_flat(layout, reference, "reference")] * len(ends), steps
-    pairs = list(zip(ends, targets, counts, strict=False))
-    # n steps add up sqrt(n) roundings of random sign.
-    eps = torch.finfo(layout.dtype).eps
-    errors = [_rms(y - target) for y, target, _ in pairs]
-    round_off = [eps * math.sqrt(n) * max(_rms(y), _rms(target)) for y, target, n in pairs]
-    return errors, round_off, *_moves(ends[: len(pairs)])
-
-
-def _moves(ends: list[Tensor]) -> tuple[list[float], ...]:
-    """Product and squared sizes of the last two moves towards each end state; ones for the first two states."""
-    moves = [after - before for before, after in zip(ends, ends[1:], strict=False)]
-    products = [(float(m @ k), float(m @ m), float(k @ k)) for m, k in zip(moves, moves[1:], strict=False)]
-    return tuple(list(column) for column in zip(*[(1.0, 1.0, 1.0)] * 2, *products, strict=True))
-
-
-def _cosine(product: Tensor, before: Tensor, after: Tensor) -> Float[Tensor, " levels"]:
-    """Cosine between two moves over all repeats; 1 where nothing moved."""
-    return (product.sum(0) / before.sum(0).sqrt() / after.sum(0).sqrt()).nan_to_num(1.0)
-
-
-def _flat(layout: Layout, y: State, what: str) -> Float[Tensor, " size"]:
-    """A finite end state in float64."""
-    flat = layout.flatten(y, what=f"observed_order: {what}")
-    if bad := layout.where_not_finite(flat):
-        raise ValueError(f"observed_order: {what} needs finite numbers, got non-finite entries in {bad}")
-    return flat.detach().double()
-
-
-def _rms(x: Float[Tensor, " size"]) -> float:
-    # Scaled first: the squares of 1e200 overflow.
-    largest = float(x.abs().max())
-    return largest * float((x / largest).norm()) / math.sqrt(x.numel()) if largest > 0 else 0.0
-
-
-def _of_repeat(reference: Reference | Sequence[State], r: int) -> Reference:
-    """The reference of repeat ``r``."""
-    return reference[r] if isinstance(reference, Sequence) else reference
 
 
 def _check_runs(repeats: Sequence[Run], reference: object) -> None:

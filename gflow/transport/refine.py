@@ -50,7 +50,10 @@ def refine(
             return None
         i, j = np.divmod(arcs, n)
         # Reduced costs are small where it matters; differences of costs would have lost their digits.
-        columns, shift = sparse_simplex(i, j, cost[i, j] - u[i] - v[j], n)
+        solved = sparse_simplex(i, j, cost[i, j] - u[i] - v[j], n)
+        if solved is None:
+            return None
+        columns, shift = solved
         v = v + shift
         u = c_transform(cost, v)
         matched = cost[order, columns]

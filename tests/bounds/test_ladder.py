@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate
 
-from gflow.bounds import continuous, ladder, slack_ledger
+from gflow.bounds import ladder, node, slack_ledger
 from gflow.bounds.climbing import row_chunks
 from gflow.estimate import Estimate
 from gflow.fields import ProbabilityFlow, reverse
@@ -287,7 +287,7 @@ def test_a_contraction_beyond_floating_point_is_no_error():
 
 def test_the_second_half_of_a_scalar_step_keeps_its_floor():
     """Error in the middle only, h = 6: Simpson's 4 exp(second half), which must not fall below the pairs' own."""
-    growth, half, log_source = continuous._scalar_step([0.0] * 3, [0.0, 1.0, 0.0], 6.0, 1.0, 2.0)
+    growth, half, log_source = node._scalar_step([0.0] * 3, [0.0, 1.0, 0.0], 6.0, 1.0, 2.0)
     assert (growth, half) == (1.0, 2.0)
     assert log_source == pytest.approx(2.0 + math.log(4.0))
 
@@ -306,7 +306,7 @@ def test_chunks_of_rows_change_nothing(monkeypatch):
     f, g = Ridges(10, 3, strength=0.5), Ridges(10, 5, strength=0.5)
     x, y = normal(8, 10, seed=1), normal(8, 10, seed=2)
     whole = ladder(f, g, x, y, 0.0, 1.0)
-    monkeypatch.setattr(continuous, "row_chunks", lambda x: [slice(k, k + 3) for k in range(0, len(x), 3)])
+    monkeypatch.setattr(node, "row_chunks", lambda x: [slice(k, k + 3) for k in range(0, len(x), 3)])
     assert values(ladder(f, g, x, y, 0.0, 1.0)) == pytest.approx(values(whole), rel=1e-12)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -175,3 +177,19 @@ def test_the_dtype_of_the_balls_is_kept(dtype):
         with torch.device("meta"):
             bound = field.ball_log_norm(0.5, x, radii, direction=1)
         assert (bound.dtype, bound.device.type, bound.shape) == (dtype, "cpu", (2,))
+
+
+def test_where_the_diffusion_vanishes_only_the_drift_is_left_even_of_an_infinite_bound():
+    class Unbounded:
+        def __call__(self, t, x):
+            return -x
+
+        def ball_log_norm(self, t, centres, radii, *, direction):
+            return torch.full_like(radii, math.inf)
+
+    path = VP(0.0, 2.0, 1.0)
+    assert float(path.diffusion_squared(0.0)) == 0.0
+    field = ProbabilityFlow(path, Unbounded())
+    centres = torch.zeros(3, 2, dtype=torch.float64)
+    bound = field.ball_log_norm(0.0, centres, centres[:, 0] + 1.0, direction=-1)
+    torch.testing.assert_close(bound, torch.full((3,), -float(path.drift(0.0)), dtype=torch.float64))

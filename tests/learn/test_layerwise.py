@@ -143,6 +143,22 @@ def test_one_hidden_layer_is_bounded_unit_by_unit(activation):
         torch.testing.assert_close(bound, exact, rtol=1e-9, atol=1e-9)
 
 
+@given(st.lists(st.tuples(floats(5.0, 30.0), floats(-5.0, 0.0)), min_size=1, max_size=3), floats(0.0, 3.0))
+def test_in_a_chain_of_steepening_units_every_order_counts(units, radius):
+    widths = (1,) * len(units)
+    chain = sharpened(MLP(1, 1, generator=seeded(), hidden=widths, activation=nn.functional.softplus), 1.0)
+    h = x = torch.zeros(1, 1, dtype=F64)
+    for layer, (weight, start) in zip(chain.layers, units, strict=False):
+        layer.weight.fill_(weight)
+        layer.bias.copy_((start - weight * h)[0])
+        h = nn.functional.softplus(layer(h))
+    chain.layers[-1].weight.fill_(1.0)
+    # All slopes rise with x, from near 0 to 1: their product, largest at the end of the ball, is of the highest order.
+    truth = float(matrices(chain)(x + radius))
+    bound = float(chain.ball_log_norm(x, torch.tensor([radius], dtype=F64), direction=1))
+    assert bound >= truth * (1 - 1e-9)
+
+
 @pytest.mark.parametrize(("d", "width", "limit"), [(2, 48, 12.0), (64, 32, 12.0)])
 def test_the_rise_over_the_centre_is_a_few_times_the_true_one_and_not_the_product_of_the_norms(d, width, limit):
     network = sharpened(MLP(d, d, generator=seeded(), hidden=(width,) * 3), 3.0)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
+import gflow.transport.refine as refining
 from gflow.transport import ExactW1, ExactW2, Solver, TransportError, solvers
 from gflow.transport.cost import arcs_below, c_transform, cost_matrix
 from gflow.transport.refine import refine
@@ -60,6 +61,17 @@ def test_refining_closes_the_gap_of_perturbed_potentials(n, d, seed, noise):
 
 def test_refining_gives_up_on_ties_everywhere():
     assert refine(np.ones((200, 200)), np.arange(200), np.zeros(200), tolerance=1e-12) is None
+
+
+def test_where_the_sparse_solve_stops_early_refining_gives_up_and_a_warm_start_costs_a_whole_solve(monkeypatch):
+    cost, columns, optimum = problem(40, 3, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(solvers, "_MAX_ITERATIONS", 1)
+        assert refine(cost, np.roll(columns, 1), np.zeros(40), tolerance=1e-12) is None
+    x, y = points(40, 3, 0), points(40, 3, 1)
+    warm = ExactW2(solver=Solver.EMD).solve(x + 0.1, y)
+    monkeypatch.setattr(refining, "sparse_simplex", lambda *arguments: None)
+    assert ExactW2(solver=Solver.EMD).solve(x, y, warm_start=warm).primal == pytest.approx(optimum, rel=1e-12)
 
 
 @given(n=st.integers(1, 30), d=st.integers(1, 20), seed=seeds, root=st.booleans(), near=st.booleans())
