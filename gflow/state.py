@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -69,6 +69,17 @@ class Layout:
         """Number of scalars in the state."""
         return self.leaves[-1].stop
 
+    def is_plain(self, y: object) -> TypeGuard[Tensor]:
+        """Whether ``y`` is one tensor and as this layout wants it: the case that needs no walk and no message."""
+        leaf = self.leaves[0]
+        return (
+            not leaf.path
+            and isinstance(y, Tensor)
+            and y.shape == leaf.shape
+            and y.dtype == self.dtype
+            and y.device == self.device
+        )
+
     def flatten(self, y: State, *, what: str = "state") -> Tensor:
         """The state as one tensor (size,).
 
@@ -77,8 +88,7 @@ class Layout:
                 message names ``what``, the leaf, what was expected and what was given.
             TypeError: ``y`` holds something that is neither a tensor nor a mapping from str.
         """
-        if isinstance(y, Tensor) and len(self.leaves) == 1 and not self.leaves[0].path:
-            self._check(self.leaves[0], y, what)
+        if self.is_plain(y):
             return y.reshape(-1)
         tensors = dict(_walk(y, (), what))
         expected = [leaf.path for leaf in self.leaves]
@@ -92,9 +102,10 @@ class Layout:
 
     def unflatten(self, flat: Tensor) -> State:
         """The state as views of ``flat``, whose leading axes (time) are kept: (..., size)."""
-        lead = flat.shape[:-1]
-        if not self.leaves[0].path:
-            return flat.reshape(lead + self.leaves[0].shape)
+        lead = flat.shape[:-1] if flat.ndim > 1 else ()
+        first = self.leaves[0]
+        if not first.path:
+            return flat.reshape(lead + first.shape)
         tree: dict[str, State] = {}
         for leaf in self.leaves:
             node = tree
@@ -123,7 +134,7 @@ class Layout:
         return f"{leaf.name}: row {row}"
 
     def _check(self, leaf: Leaf, x: Tensor, what: str) -> None:
-        if tuple(x.shape) != leaf.shape:
+        if x.shape != leaf.shape:
             raise ValueError(f"{what}: expected {leaf.name} of shape {leaf.shape}, got {tuple(x.shape)}")
         if x.dtype != self.dtype or x.device != self.device:
             raise ValueError(

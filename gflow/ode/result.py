@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -54,18 +54,37 @@ class Stats:
     """Largest ratio, over the accepted steps, of the worst particle's scaled error to that of the batch; None where
     the controller does not look at particles. At 1 no particle is held back by another."""
 
-    def plus(self, evaluations: int) -> Stats:
-        """With more evaluations."""
-        return replace(self, evaluations=self.evaluations + evaluations)
 
-    def accept(self, h: float, coupling: float | None) -> Stats:
-        """With one more accepted step of size ``h``."""
-        worst = self.coupling if coupling is None else max(coupling, self.coupling or 0.0)
-        return replace(self, accepted=self.accepted + 1, smallest_step=min(self.smallest_step, h), coupling=worst)
+@dataclass
+class Tally:
+    """``Stats`` in the making, counted in place: a frozen value for each count would cost as much as Euler's step."""
 
-    def reject(self) -> Stats:
-        """With one more rejected step."""
-        return replace(self, rejected=self.rejected + 1)
+    evaluations: int
+    accepted: int
+    rejected: int
+    smallest_step: float
+    coupling: float | None
+
+    @classmethod
+    def of(cls, stats: Stats) -> Tally:
+        """Go on from there."""
+        return cls(**vars(stats))
+
+    @property
+    def tried(self) -> int:
+        """Steps accepted and rejected."""
+        return self.accepted + self.rejected
+
+    def accept(self, h: float, coupling: float | None) -> None:
+        """Count an accepted step of size ``h``."""
+        self.accepted += 1
+        self.smallest_step = min(self.smallest_step, h)
+        if coupling is not None:
+            self.coupling = max(coupling, self.coupling or 0.0)
+
+    def stats(self) -> Stats:
+        """The count so far."""
+        return Stats(**vars(self))
 
 
 class SolveError(RuntimeError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -19,10 +19,15 @@ class FlatField:
     """Which part of the flat state is which tensor."""
     v: Callable[[float, Any], Any]
     """The field on structured states."""
+    room: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    """Tensors that a method writes to again at each step of a solve, so as not to make them anew."""
 
     def __call__(self, t: float, y: Tensor, /) -> Tensor:
         """The velocity (size,), checked against the layout."""
-        return self.layout.flatten(self.v(t, self.layout.unflatten(y)), what=f"velocity at t = {t:.6g}")
+        velocity = self.v(t, self.layout.unflatten(y))
+        if self.layout.is_plain(velocity):
+            return velocity.reshape(-1)
+        return self.layout.flatten(velocity, what=f"velocity at t = {t:.6g}")
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class StepResult:
     error: Tensor | None
     """Estimate of the local error, (size,), or None."""
     slope: Tensor | None
-    """v(t, y) at the start of the step, or None where a derivative has no meaning."""
+    """v(t, y) at the start of the step, or None where a derivative has no meaning; the next step may write to it."""
     carry: Carry
     """For the next step; its slope is v(t + h, y1) where the method has it already (FSAL)."""
     evaluations: int
@@ -56,7 +61,8 @@ class StepResult:
     failure: str = ""
     """Why the step could not be taken, such as an implicit equation that was not solved; empty on success."""
     extension: Callable[[], Tensor] | None = None
-    """Coefficients (degree, size) of the continuous extension y + sum_j x^(j+1) q_j; called for dense output only."""
+    """Coefficients (degree, size) of the continuous extension y + sum_j x^(j+1) q_j; called for dense output only,
+    before the next step."""
 
 
 @runtime_checkable
