@@ -40,7 +40,7 @@ def read_cloud(path: str | FilePath) -> Float64[Tensor, "n d"]:
         FileNotFoundError: no such file.
         ValueError: another kind of file, an unreadable one, a cell that is not a number or a line
             of another length (with the line number), data that are not (n, d) with n >= 2, or NaN
-            or infinite entries (how many, the first row).
+            or infinite entries (how many, the first row or line).
     """
     file, key = _split_key(str(path))
     if not file.exists():
@@ -48,10 +48,10 @@ def read_cloud(path: str | FilePath) -> Float64[Tensor, "n d"]:
     if file.suffix.lower() not in _KINDS or not file.is_file():
         raise ValueError(f"data file {file}: expected a file of kind {', '.join(_KINDS)}")
     try:
-        array = _read_csv(file) if file.suffix.lower() == ".csv" else _read_numpy(file, key)
+        array, lines = _read_csv(file) if file.suffix.lower() == ".csv" else (_read_numpy(file, key), None)
     except (OSError, EOFError, zipfile.BadZipFile, UnicodeDecodeError) as error:
         raise ValueError(f"data file {file}: cannot be read: {error}") from error
-    return _checked(file, array)
+    return _checked(file, array, lines)
 
 
 def _split_key(path: str) -> tuple[FilePath, str | None]:
@@ -82,8 +82,10 @@ def _choose(file: FilePath, key: str | None, names: list[str]) -> str:
     return key
 
 
-def _read_csv(file: FilePath) -> Array:
+def _read_csv(file: FilePath) -> tuple[Array, list[int]]:
+    """The points, and the line of each."""
     rows: list[list[float]] = []
+    lines: list[int] = []
     first = True
     with file.open(newline="", encoding="utf-8-sig") as stream:
         reader = csv.reader(stream)
@@ -92,8 +94,9 @@ def _read_csv(file: FilePath) -> Array:
                 continue
             if not (first and not any(_is_number(cell) for cell in cells)):
                 rows.append(_numbers(file, reader.line_num, cells, rows))
+                lines.append(reader.line_num)
             first = False
-    return np.array(rows, dtype=np.float64) if rows else np.empty((0, 0))
+    return np.array(rows, dtype=np.float64) if rows else np.empty((0, 0)), lines
 
 
 def _numbers(file: FilePath, line: int, cells: list[str], rows: list[list[float]]) -> list[float]:
@@ -113,7 +116,7 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _checked(file: FilePath, array: Array) -> Float64[Tensor, "n d"]:
+def _checked(file: FilePath, array: Array, lines: list[int] | None) -> Float64[Tensor, "n d"]:
     if array.dtype.kind not in "fiub":
         raise ValueError(f"data file {file}: expected real numbers, got dtype {array.dtype}")
     if array.size == 0:
@@ -125,5 +128,6 @@ def _checked(file: FilePath, array: Array) -> Float64[Tensor, "n d"]:
     bad = ~np.isfinite(array)
     if bad.any():
         first = int(np.argmax(bad.any(axis=1)))
-        raise ValueError(f"data file {file}: {int(bad.sum())} entries are NaN or infinite, first in row {first}")
+        place = f"row {first}, counted from 0" if lines is None else f"line {lines[first]}"
+        raise ValueError(f"data file {file}: {int(bad.sum())} entries are NaN or infinite, first in {place}")
     return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64))

@@ -46,7 +46,7 @@ def prepare(plan: Plan, store: Store, shown: Meter) -> Path | None:
         _save_artifacts(store, path, built, plan.device)
     except UsageError:
         raise
-    except Exception as error:  # a study's own error: no task can run without its artifacts
+    except (Exception, SystemExit) as error:  # a study's own error: no task can run without its artifacts
         raise PrepareError(f"{type(error).__name__}: {error}") from error
     return path
 

@@ -42,10 +42,10 @@ def make_plan(study: Study[Any, Any], config: Any, options: Options, argv: Seque
         if study.validate is not None:
             study.validate(config, options.dtype)
         everything = study.cases(config)
+        cases = tuple(select(everything, options.case))
         inputs = dict(study.inputs(config)) if study.inputs else {}
     except (ValueError, OSError) as error:  # a reader's message names what it refuses
         raise UsageError(str(error)) from None
-    cases = tuple(select(everything, options.case))
     if not cases:
         raise UsageError("--case: expected a config with at least one case, got none")
     identity = {

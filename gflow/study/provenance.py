@@ -12,13 +12,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+_HERE = Path(__file__).parent
 _PACKAGES = ("gflow", "torch", "numpy", "scipy", "POT")
 
 
 def commit() -> dict[str, Any]:
-    """Commit of the checkout and whether it has uncommitted changes; empty outside a repository."""
-    head = _git("rev-parse", "HEAD")
-    if head is None:
+    """Commit of gflow's checkout and whether it has uncommitted changes; empty for an installed copy."""
+    # An installed copy may lie inside another repository, which does not track it: that commit is not gflow's.
+    if _git("ls-files", "--error-unmatch", Path(__file__).name) is None or (head := _git("rev-parse", "HEAD")) is None:
         return {}
     return {"commit": head, "dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
 
@@ -65,7 +66,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {
         "Machine": _distinct(f"{p.get('cpu')}, {p.get('cores')} cores, {p.get('platform')}" for p in rows),
         "Device": _distinct(p.get("device") for p in rows) + ", one thread per task",
-        "Commit": _distinct(f"{str(p.get('commit'))[:12]}{state if p.get('dirty') else ''}" for p in rows),
+        "Commit": _distinct(f"{p.get('commit', 'unknown')[:12]}{state if p.get('dirty') else ''}" for p in rows),
         "Versions": _distinct(versions),
         "Time in tasks": f"{seconds:.1f} s" if seconds < 600 else f"{seconds / 60:.0f} min",
         "Computed": _dates(rows),
@@ -83,7 +84,7 @@ def _dates(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _git(*command: str) -> str | None:
     try:
-        done = subprocess.run(["git", *command], capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(["git", *command], cwd=_HERE, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

@@ -106,7 +106,7 @@ def _page(study: Study[Any, Any], store: Store, folder: Path, box: str) -> str:
     stored = store.load_config()
     config = from_json(type(study.presets["default"]), stored["config"])
     order = {case.name: i for i, case in enumerate(study.cases(config))}
-    records = store.records(lambda r: (order.get(r.case, len(order)), r.case, r.seed))
+    records = store.records(lambda r: (order.get(r.case, len(order)), r.case, r.seed), study.columns)
     composed = compose(study, config, stored, records, store.arrays())
     folder.mkdir()
     for name, by_mode in composed.figures.items():

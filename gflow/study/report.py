@@ -42,13 +42,16 @@ class Rendered:
     files: Mapping[str, str | bytes]
     """Content by path in the folder of the run."""
     claims: Sequence[Claim]
+    finished_rows: int
     failed_rows: int
 
     @property
     def exit_code(self) -> int:
-        """0 ok, 1 a claim or a row failed, 3 a claim is open."""
+        """0 ok, 1 a claim or a row failed, 3 a claim is open or no row is there to tell."""
         verdicts = {claim.verdict for claim in self.claims}
-        return 1 if self.failed_rows or "failed" in verdicts else 3 if "inconclusive" in verdicts else 0
+        if self.failed_rows or "failed" in verdicts:
+            return 1
+        return 3 if "inconclusive" in verdicts or not self.finished_rows else 0
 
     def table(self) -> Table:
         """The claims for a terminal."""
@@ -60,6 +63,8 @@ class Rendered:
         for claim in self.claims:
             verdict = f"[{colours[claim.verdict]}]{VERDICTS[claim.verdict]}[/]"
             shown.add_row(verdict, escape(plain(claim.text)), escape(plain(claim.detail)))
+        if not self.finished_rows:
+            shown.add_row("[yellow]inconclusive[/]", "no row is there to report on", "")
         if self.failed_rows:
             rows = "1 row" if self.failed_rows == 1 else f"{self.failed_rows} rows"
             shown.add_row("[red]failed[/]", f"{rows} did not finish", "see the report")
@@ -76,7 +81,8 @@ def render(
     }
     files["report.md"] = _markdown(composed)
     files["report.html"] = html.page(composed)
-    return Rendered(files, composed.claims, sum(1 for r in records if r.failed))
+    failed = sum(1 for r in records if r.failed)
+    return Rendered(files, composed.claims, len(records) - failed, failed)
 
 
 def compose(

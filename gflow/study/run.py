@@ -25,9 +25,12 @@ from gflow.study.task import Task
 def main(study: Study[Any, Any], argv: Sequence[str]) -> int:
     """Run a study's command line; the exit code is 0 ok, 1 failed, 2 usage, 3 inconclusive."""
     try:
-        request = parse(study, argv)
+        try:
+            request = parse(study, argv)
+        except SystemExit:  # --help was shown; a study that quits later is an error like any other
+            return 0
         if request.options.report is not None:
-            return redraw(study, Store(request.options.report))
+            return redraw(study, Store(request.options.report, "--report"))
         plan = make_plan(study, request.config, request.options, argv)
         if request.options.dry_run:
             return _dry_run(plan)
@@ -45,8 +48,6 @@ def main(study: Study[Any, Any], argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("stopped; the rows so far are kept, go on with --resume\n")
         return 130
-    except SystemExit as end:  # --help
-        return int(end.code or 0)
 
 
 def redraw(study: Study[Any, Any], store: Store) -> int:
@@ -64,7 +65,7 @@ def redraw(study: Study[Any, Any], store: Store) -> int:
         rendered = render(study, config, stored, _records(study, config, store), store.arrays())
     except UsageError:
         raise
-    except Exception as error:  # a study's report may raise anything; the rows are on the disk
+    except (Exception, SystemExit) as error:  # a study's report may raise anything; the rows are on the disk
         sys.stderr.write(traceback.format_exc())
         sys.stderr.write(f"error: report: {type(error).__name__}: {error}; all rows are kept in {store.folder}\n")
         return 1
@@ -170,4 +171,4 @@ def _executor(plan: Plan) -> Executor:
 def _records(study: Study[Any, Any], config: Any, store: Store) -> list[Record]:
     """The stored rows in the order of the cases, then seeds; cases of another selection last."""
     order = {case.name: i for i, case in enumerate(study.cases(config))}
-    return store.records(lambda r: (order.get(r.case, len(order)), r.case, r.seed))
+    return store.records(lambda r: (order.get(r.case, len(order)), r.case, r.seed), study.columns)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gflow.study.config import differences
-from gflow.study.study import Record, UsageError
+from gflow.study.study import FAILED, Record, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,9 +31,9 @@ class Store:
     torn by a kill is dropped when read, and its task is computed again.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """A store in ``folder``; nothing is read or created yet."""
-        self.folder = folder
+    def __init__(self, folder: Path, flag: str = "--out") -> None:
+        """A store in ``folder``, which ``flag`` named; nothing is read or created yet."""
+        self.folder, self.flag = folder, flag
         self.rows_path = folder / "rows.jsonl"
         self.config_path = folder / "config.json"
 
@@ -71,11 +71,16 @@ class Store:
         self.write(self.config_path, json.dumps(config, indent=2, allow_nan=False) + "\n")
 
     def load_config(self) -> dict[str, Any]:
-        """Read config.json; raises StoreError where there is none."""
+        """Read config.json; raises StoreError where there is none, or something else."""
+        wanted = f"{self.flag}: expected the folder of a run with a config.json"
         try:
             data: dict[str, Any] = json.loads(self.config_path.read_text())
         except (OSError, ValueError) as error:
-            raise StoreError(f"{self.folder}: expected the folder of a run with a config.json, got {error}") from None
+            why = _why(error) if isinstance(error, OSError) else error
+            raise StoreError(f"{wanted}, got {self.folder}: {why}") from None
+        if not isinstance(data, dict) or (missing := [key for key in _CONFIG_KEYS if key not in data]):
+            lack = f"without {', '.join(missing)}" if isinstance(data, dict) else "that is no object"
+            raise StoreError(f"{wanted}, got {self.config_path} {lack}")
         return data
 
     def append(self, line: Mapping[str, Any]) -> None:
@@ -98,19 +103,26 @@ class Store:
         Raises:
             StoreError: a line that is no row of a study, with its number.
         """
+        return {(line["case"], line["seed"]): line for _, line in self._numbered()}
+
+    def _numbered(self) -> Iterator[tuple[int, dict[str, Any]]]:
         if not self.rows_path.exists():
-            return {}
-        found = {}
+            return
         *complete, _torn = self.rows_path.read_bytes().split(b"\n")
         for number, text in enumerate(complete, 1):
             try:
                 line = json.loads(text)
-                found[str(line["case"]), int(line["seed"])] = {k: line[k] for k in _KEYS}
+                kept = {k: line[k] for k in _KEYS}
+                kept |= {"case": str(line["case"]), "seed": int(line["seed"])}
+                well_formed = isinstance(kept["row"], dict) and isinstance(kept["provenance"], dict)
             except (ValueError, KeyError, TypeError):
-                raise StoreError(
-                    f"{self.rows_path}, line {number}: expected a row of a study, got {text[:60]!r}"
-                ) from None
-        return found
+                well_formed = False
+            if not well_formed:
+                raise self._no_row(number, f"a row of a study, got {text[:60]!r}")
+            yield number, kept
+
+    def _no_row(self, number: int, expected: str) -> StoreError:
+        return StoreError(f"{self.rows_path}, line {number}: expected {expected}")
 
     def rewrite(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Replace all rows in one step: without failed and torn ones, or in the order of the cases."""
@@ -118,10 +130,23 @@ class Store:
         if content != self.rows_path.read_bytes():
             self.write(self.rows_path, content)
 
-    def records(self, order: Callable[[Record], Any]) -> list[Record]:
-        """The stored rows with their Estimates, sorted."""
-        made = [Record(x["case"], x["seed"], decode(x["row"]), x["provenance"]) for x in self.lines().values()]
-        return sorted(made, key=order)
+    def records(self, order: Callable[[Record], Any], columns: Sequence[str] = ()) -> list[Record]:
+        """The stored rows with their Estimates, sorted.
+
+        Raises:
+            StoreError: a line that is no row, or a finished row without one of ``columns``.
+        """
+        made = {}
+        for number, line in self._numbered():
+            missing = [name for name in columns if name not in line["row"]]
+            if missing and FAILED not in line["row"]:
+                raise self._no_row(number, f"a row with {', '.join(columns)}, got one without {', '.join(missing)}")
+            try:
+                row = decode(line["row"])
+            except (ValueError, TypeError) as error:
+                raise self._no_row(number, f"a row of a study, got one with {error}") from None
+            made[line["case"], line["seed"]] = Record(line["case"], line["seed"], row, line["provenance"])
+        return sorted(made.values(), key=order)
 
     def arrays(self) -> ArrayFolder:
         """The saved arrays."""
@@ -138,6 +163,7 @@ class Store:
 
 
 _KEYS = ("case", "seed", "row", "provenance")
+_CONFIG_KEYS = ("study", "version", "dtype", "inputs", "config", "hash", "preset", "cases", "seeds", "command")
 
 
 class ArrayFolder(Mapping[str, "Mapping[str, NDArray[Any]]"]):

@@ -118,6 +118,8 @@ class Study(Generic[C, K]):
     """One repeat of one case, with one torch thread; pure but for the context's generator and arrays."""
     report: Callable[[C, Sequence[Record], Arrays], Report]
     """Pure: config, the rows that finished (in order of cases, then seeds), arrays by key."""
+    columns: Sequence[str] = ()
+    """Values that every finished row has; a stored row without one is refused by its line, not met by ``report``."""
     cost: str = ""
     """What the default preset costs, in words."""
     seeds: Mapping[str, str] = field(default_factory=dict)

@@ -92,6 +92,7 @@ STUDY: Study[Config, Case] = Study(
     cases=cases,
     run=run,
     report=report,
+    columns=("sampler", "n", "d", "w2", "sampling_floor", "ladder", "kinds", "slack", "budget", "arrays"),
     prepare=prepare,
     validate=validate,
     inputs=inputs,

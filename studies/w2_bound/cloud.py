@@ -15,8 +15,9 @@ from gflow.problems import VP, Empirical, NoisedScore, digits
 from studies.w2_bound.config import Case, Config
 from studies.w2_bound.measure import floor_of, row, sample_run
 from studies.w2_bound.network import load, sampled_constant, train
+from studies.w2_bound.own_field import named
 from studies.w2_bound.problem import Diffusion, halves, named_path
-from studies.w2_bound.user import named, read_data, read_start
+from studies.w2_bound.user import read_data, read_start
 
 if TYPE_CHECKING:
     from gflow.study import Context

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from gflow.study import UsageError
 
@@ -11,6 +13,10 @@ Kind = Literal["tight", "mixture", "network", "digits", "data", "score", "field"
 Sampler = Literal["ode", "sde"]
 Method = Literal["euler", "heun", "rk4", "euler_maruyama"]
 PathName = Literal["vp", "ve", "linear"]
+T = TypeVar("T", int, float)
+
+BETA_MIN = 0.1
+"""First beta of the noising path."""
 
 
 @dataclass(frozen=True)
@@ -101,18 +107,29 @@ def validate(config: Config, dtype: str) -> None:
         least = 8 if name in ("n", "n_cloud") else 1
         if getattr(config, name) < least:
             raise UsageError(f"--{name.replace('_', '-')}: expected at least {least}, got {getattr(config, name)}")
-    for name, values in (("eps", config.eps), ("stops", config.stops), ("noise", config.noise)):
-        if not values or min(values) <= 0:
-            raise UsageError(f"--{name}: expected positive numbers, got {values}")
+    for name in ("eps", "stops", "noise"):
+        _distinct(name, getattr(config, name), lambda x: 0 < x < math.inf, "positive finite numbers")
     if max(config.stops) >= 1:
         raise UsageError(f"--stops: expected times below 1, got {config.stops}")
-    if not config.steps or min(config.steps) < 1:
-        raise UsageError(f"--steps: expected positive numbers of steps, got {config.steps}")
-    if not config.sde_steps or any(k < 1 or k & (k - 1) for k in config.sde_steps) or max(config.sde_steps) > 2**16:
-        raise UsageError(f"--sde-steps: expected powers of two up to 65536, got {config.sde_steps}")
+    if min(config.noise) < BETA_MIN:
+        raise UsageError(f"--noise: expected a final beta of at least {BETA_MIN}, the first one, got {config.noise}")
+    _distinct("steps", config.steps, lambda k: k >= 1, "positive numbers of steps")
+    _distinct("sde-steps", config.sde_steps, lambda k: 1 <= k <= 2**16 and not k & (k - 1), "powers of two up to 65536")
+    for name in ("t0", "t1"):
+        if not math.isfinite(getattr(config, name)):
+            raise UsageError(f"--{name}: expected a finite time, got {getattr(config, name)}")
     if config.variation_nodes < 5 or config.variation_nodes % 4 != 1:
         raise UsageError(f"--variation-nodes: expected 5, 9, 13, ..., got {config.variation_nodes}")
     check(config, getattr(torch, dtype))
+
+
+def _distinct(name: str, values: Sequence[T], good: Callable[[T], bool], wanted: str) -> None:
+    """Refuse a sweep that is empty, holds a bad value, or the same one twice: each names a case."""
+    shown = [f"{x:g}" if isinstance(x, float) else str(x) for x in values]
+    if not values or not all(good(value) for value in values):
+        raise UsageError(f"--{name}: expected {wanted}, got {' '.join(shown) or 'none'}")
+    if len(set(shown)) < len(shown):
+        raise UsageError(f"--{name}: expected each value once, to six digits, got {' '.join(shown)}")
 
 
 def cost(config: Config, case: Case) -> tuple[float, float]:

@@ -10,7 +10,8 @@ from gflow.fields import reverse
 from gflow.lipschitz import JacobianOsl
 from studies.w2_bound.config import Case, Config
 from studies.w2_bound.measure import floor_of, ode_run, row
-from studies.w2_bound.user import named, read_start
+from studies.w2_bound.own_field import named
+from studies.w2_bound.user import read_start
 
 if TYPE_CHECKING:
     from gflow.study import Context

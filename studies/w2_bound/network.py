@@ -54,7 +54,8 @@ def train(
     """A score network fitted to ``data`` by denoising score matching, and its held-out loss."""
     dim = data.shape[1]
     network = blank(path, data, width, context).to(context.device)
-    held_out, kept = data[::10], data[torch.arange(len(data)) % 10 != 0]
+    every = min(10, len(data) // 2)  # a tenth is held out, of a small cloud two points at least
+    held_out, kept = data[::every], data[torch.arange(len(data)) % every != 0]
     losses = [
         denoising_score_matching(path, part, batch_size=size, weight=weight, t_min=t_min, times=log_noise_times)
         for part, size in ((kept, 256 if dim <= 8 else 128), (held_out, 1024))

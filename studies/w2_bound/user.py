@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import importlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,45 +11,79 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from gflow.lipschitz import check_rows_independent
 from gflow.problems import read_cloud
 from gflow.study import UsageError
+from studies.w2_bound.config import cases
+from studies.w2_bound.own_field import UserField, named
+from studies.w2_bound.probe import probe
+from studies.w2_bound.problem import Diffusion, named_path
 
 if TYPE_CHECKING:
-    from gflow.velocity import VelocityField
     from studies.w2_bound.config import Config
+
+_LEAST_DATA = 8
+_LEAST_START = 4
+_PROBED = 64  # points on which a field is tried
+_PROBES = 5  # times between its end times, these among them
+_NOISE = 1e-2  # the smallest noise of a path that the study uses
 
 
 def check(config: Config, dtype: torch.dtype) -> None:
-    """Load everything that is named and try the fields on a few points of ``dtype``.
+    """Load everything that is named and try the fields on points of ``dtype``, between their end times.
 
     Raises:
         UsageError: naming the flag, what was expected and what was given.
     """
+    _check_together(config)
+    if config.data:
+        _check_data(read_data(config.data), dtype)
+    if not (config.field or config.score):
+        return
+    points = (read_data(config.data) if config.data else _some(config))[:_PROBED].to(dtype)
+    source = f"--data {config.data}" if config.data else f"--start {config.start}"
+    origin = f"tried on {len(points)} points of {source}, d = {points.shape[1]}, in {dtype} as --dtype says"
+    model = "--field" if config.field else "--score"
+    flags = {model: config.field or config.score, **({} if config.data else {"--reference": config.reference})}
+    for flag, name in flags.items():
+        field = named(name, flag)
+        probe(field, flag, _times(config, field), points, origin)
+
+
+def _times(config: Config, field: UserField) -> list[float]:
+    """Where a field is tried, from one end of its time to the other."""
+    if config.field:
+        ends = (config.t0, config.t1)
+    else:
+        problem = Diffusion(named_path(config.path), field, field, cases(config)[0].stop)
+        ends = (problem.start_time, problem.stop_time)
+    return torch.linspace(*ends, _PROBES, dtype=torch.float64).tolist()
+
+
+def _check_together(config: Config) -> None:
+    """Refuse flags that contradict each other, lack another one, or have no effect without it."""
     if config.field and (config.data or config.score):
         raise UsageError("--field: it selects a case of its own; leave out --data and --score")
-    if config.data:
-        _least(read_data(config.data), 8, "--data")
-    if config.field:
-        if not config.reference:
-            raise UsageError("--reference: --field needs a field to compare with, package.module:name; got none")
-        if config.t0 == config.t1:
-            raise UsageError(f"--t1: expected a time other than --t0, got {config.t1}")
-        start = _some(config).to(dtype)
-        for flag, name in (("--field", config.field), ("--reference", config.reference)):
-            _try(named(name, flag), config.t0, start, flag)
-    if config.score:
-        if not config.data and not config.reference:
-            raise UsageError(
-                "--score: needs --data FILE, or --reference package.module:name, to compare with; got neither"
-            )
-        start = (read_data(config.data)[:4] if config.data else _some(config)).to(dtype)
-        time = 0.5 if config.path != "ve" else 1.0
-        scores = [("--score", config.score)] + ([("--reference", config.reference)] if not config.data else [])
-        for flag, name in scores:
-            _try(named(name, flag), time, start, flag)
-    elif config.reference and not config.field:
-        raise UsageError("--reference: it goes with --field or --score; got neither")
+    if config.field and not config.reference:
+        raise UsageError("--reference: --field needs a field to compare with, package.module:name; got none")
+    if config.score and not config.data and not config.reference:
+        raise UsageError("--score: needs --data FILE, or --reference package.module:name, to compare with; got neither")
+    if config.score and config.data and config.reference:
+        raise UsageError("--reference: --data gives --score what it is compared with; leave one of them out")
+    if config.field and config.t0 == config.t1:
+        raise UsageError(f"--t1: expected a time other than --t0, got {config.t1}")
+    default = {f.name: f.default for f in dataclasses.fields(config)}
+    own = bool(config.field or config.score)
+    needs = {  # whether each is used, and what it is used with
+        "reference": (own, "--field or --score"),
+        "start": (own and not config.data, "--field, or --score and no --data,"),
+        "t0": (bool(config.field), "--field"),
+        "t1": (bool(config.field), "--field"),
+        "path": (bool(config.score or config.data), "--score or --data"),
+    }
+    for name, (used, wanted) in needs.items():
+        given = getattr(config, name)
+        if not used and given != default[name]:
+            raise UsageError(f"--{name}: needs {wanted} and has no effect without; got {given}")
 
 
 def inputs(config: Config) -> dict[str, str]:
@@ -87,50 +120,24 @@ def read_start(name: str, n: int, like: Tensor, generator: Generator) -> Float[T
     return z.to(like.device)
 
 
-def named(name: str, flag: str) -> VelocityField[Tensor]:
-    """The field or score ``package.module:name``, called as (t, y)."""
-    module_name, colon, attribute = name.partition(":")
-    if not colon or not module_name or not attribute:
-        raise UsageError(f"{flag}: expected package.module:name, got {name!r}")
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # whatever the user's module raises belongs to this flag
-        raise UsageError(f"{flag}: cannot import {module_name!r}: {type(error).__name__}: {error}") from error
-    if not hasattr(module, attribute):
-        raise UsageError(f"{flag}: module {module_name!r} has no {attribute!r}")
-    found = getattr(module, attribute)
-    if not callable(found):
-        raise UsageError(f"{flag}: expected something to call as (t, y), got {type(found).__name__}")
-    return found  # type: ignore[no-any-return]  # callable, tried on points before work starts
+def _check_data(cloud: Float[Tensor, "n d"], dtype: torch.dtype) -> None:
+    """Refuse a cloud of ``--data`` that cannot be halved and noised."""
+    if len(cloud) < _LEAST_DATA:
+        raise UsageError(f"--data: expected at least {_LEAST_DATA} points, got {len(cloud)}")
+    size, most = float(cloud.abs().max()), _NOISE / (100 * torch.finfo(dtype).eps)
+    if size > most:
+        raise UsageError(
+            f"--data: expected numbers up to {most:.0e}, beyond which {dtype} rounds the noise away, got {size:.3g}; "
+            "scale the data to about 1, the size of the noise"
+        )
+    rounded = cloud.to(dtype)
+    if bool((rounded == rounded[0]).all()):
+        raise UsageError(f"--data: expected points that differ, got {len(cloud)} equal ones")
 
 
 def _some(config: Config) -> Float[Tensor, "n d"]:
     generator = torch.Generator().manual_seed(0)
-    return _least(read_start(config.start, 8, torch.zeros(1, dtype=torch.float64), generator), 4, "--start")[:4]
-
-
-def _least(cloud: Tensor, least: int, flag: str) -> Tensor:
-    if len(cloud) < least:
-        raise UsageError(f"{flag}: expected at least {least} points, got {len(cloud)}")
-    return cloud
-
-
-def _try(field: VelocityField[Tensor], t: float, points: Float[Tensor, "n d"], flag: str) -> None:
-    """One evaluation: shape, dtype, finite values, rows that do not depend on each other."""
-    try:
-        value = field(t, points)
-        if not isinstance(value, Tensor):
-            raise TypeError(f"expected a tensor, got {type(value).__name__}")
-        if value.shape != points.shape or value.dtype != points.dtype:
-            wanted, given = (f"{tuple(q.shape)} of {q.dtype}" for q in (points, value))
-            raise ValueError(f"expected {wanted} at t = {t:g}, got {given}")
-        bad = int((~torch.isfinite(value)).any(1).sum())
-        if bad:
-            raise ValueError(
-                f"expected finite velocities at t = {t:g}, got NaN or infinity for {bad} of {len(points)} particles"
-            )
-        check_rows_independent(field, t, points)
-    except Exception as error:  # the user's code may raise anything, and it belongs to this flag
-        raise UsageError(f"{flag}: {error} (tried on points of {points.dtype}, as --dtype says)") from error
+    start = read_start(config.start, _PROBED, torch.zeros(1, dtype=torch.float64), generator)
+    if len(start) < _LEAST_START:
+        raise UsageError(f"--start: expected at least {_LEAST_START} points, got {len(start)}")
+    return start

@@ -57,7 +57,7 @@ def test_blank_lines_and_one_column_are_read(tmp_path: Path) -> None:
         ("", "is empty"),
         ("a,b\n", "is empty"),
         ("1,2\n", "needs at least 2 points, got 1"),
-        ("1,2\nnan,2\n3,inf\n", "2 entries are NaN or infinite, first in row 1"),
+        ("a,b\n\n1,2\nnan,2\n3,inf\n", "2 entries are NaN or infinite, first in line 4"),
     ],
 )
 def test_bad_tables_say_where(tmp_path: Path, text: str, message: str) -> None:

@@ -196,6 +196,7 @@ STUDY: Study[Config, Size] = Study(
     estimate=lambda config, case: (0.01 + config.pause, 8.0 * case.n),
     run=run,
     report=report,
+    columns=("z", "shared"),
 )
 
 if __name__ == "__main__":

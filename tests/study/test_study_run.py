@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from gflow.study import provenance
 from tests.study.conftest import Run, equal_part, rows
 from tests.study.dummy import STUDY, Config
 
@@ -290,6 +293,69 @@ def test_report_takes_no_other_flag(run: Run, tmp_path: Path, capsys: pytest.Cap
     assert STUDY.main(["--report", str(tmp_path / "a"), "--limit", "0.1"]) == 2
     assert "--report: expected no other flag" in capsys.readouterr().err
     assert STUDY.main(["--report", str(tmp_path / "none")]) == 2
+
+
+def test_report_names_its_flag_where_the_folder_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for text, why in (
+        (None, "No such file or directory"),
+        ("[1]", "that is no object"),
+        ("{}", "without study, version"),
+    ):
+        if text is not None:
+            (tmp_path / "config.json").write_text(text)
+        assert STUDY.main(["--report", str(tmp_path)]) == 2
+        message = capsys.readouterr().err
+        assert message.startswith("error: --report: expected the folder of a run with a config.json, got ")
+        assert why in message
+        assert message.count("\n") == 1
+
+
+def test_a_report_of_no_rows_is_inconclusive(run: Run, tmp_path: Path) -> None:
+    run("a", "--seeds", "0")
+    (tmp_path / "a/rows.jsonl").write_text("")
+    assert STUDY.main(["--report", str(tmp_path / "a")]) == 3
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (lambda line: {**line, "row": {"shared": 1.0}}, "expected a row with z, shared, got one without z"),
+        (lambda line: {**line, "row": 3}, "expected a row of a study, got b'"),
+        (lambda line: [line], "expected a row of a study, got b'"),
+    ],
+)
+def test_a_row_that_the_report_cannot_read_is_named_by_file_and_line(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], broken: Callable[[Any], Any], message: str
+) -> None:
+    run("a", "--seeds", "0")
+    path = tmp_path / "a/rows.jsonl"
+    lines = path.read_text().splitlines()
+    lines[1] = json.dumps(broken(json.loads(lines[1])))
+    path.write_text("\n".join(lines) + "\n")
+    capsys.readouterr()
+    assert STUDY.main(["--report", str(tmp_path / "a")]) == 2
+    shown = capsys.readouterr().err
+    assert f"rows.jsonl, line 2: {message}" in shown
+    assert shown.count("\n") == 1
+
+
+def test_cases_of_one_name_are_a_usage_error(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("a", "--sizes", "16", "16") == 2
+    assert capsys.readouterr().err == "error: cases: names must be unique, got ['mean/n=16', 'mean/n=16']\n"
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_commit_is_that_of_gflow_wherever_the_run_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = provenance.commit()
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    monkeypatch.chdir(tmp_path)
+    assert provenance.commit() == here
+    # A copy of the package in another repository, which does not track it, has no commit.
+    monkeypatch.setattr(provenance, "_HERE", tmp_path)
+    assert provenance.commit() == {}
+    assert provenance.summary([{}])["Commit"] == "unknown"
 
 
 def test_a_report_that_raises_keeps_the_rows(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,271 @@
+"""The user's data, fields and settings: what cannot be used is refused with one line that names the flag."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from gflow.study import UsageError
+from gflow.study.store import Store
+from studies.w2_bound import STUDY
+from studies.w2_bound.config import Config, validate
+from studies.w2_bound.own_field import FieldError, UserField, named
+
+# Forward mode compiles decompositions by torch.jit the first time that it is used.
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*is deprecated:DeprecationWarning")
+
+NAN = float("nan")
+
+
+def spiral(t: float, y: Tensor) -> Tensor:
+    return torch.stack((-y[:, 1], y[:, 0]), 1) - y + 0.1 * torch.sin(3 * y)
+
+
+class WithJacobian:
+    """The spiral without its sine, and a Jacobian that is right up to a factor."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def __call__(self, t: float, y: Tensor) -> Tensor:
+        return torch.stack((-y[:, 1], y[:, 0]), 1) - y
+
+    def jacobian(self, t: float, y: Tensor) -> Tensor:
+        return self.factor * torch.tensor([[-1.0, -1.0], [1.0, -1.0]]).to(y).expand(len(y), 2, 2)
+
+
+def write_in_place(t: float, y: Tensor) -> Tensor:
+    y *= -0.5
+    return y
+
+
+def quits(t: float, y: Tensor) -> Tensor:
+    sys.exit(3)
+
+
+def network(dtype: torch.dtype, *, dropout: float = 0.0) -> torch.nn.Module:
+    layers = torch.nn.Linear(2, 32), torch.nn.Dropout(dropout), torch.nn.ReLU(), torch.nn.Linear(32, 2)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        body = torch.nn.Sequential(*layers).to(dtype)
+        for layer in layers[::3]:
+            layer.reset_parameters()
+
+    class Field(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = body
+
+        def forward(self, t: float, y: Tensor) -> Tensor:
+            return self.body(y)
+
+    return Field()
+
+
+FIELDS = {
+    "spiral": spiral,
+    "detached": lambda t, y: spiral(t, y).detach(),
+    "detached_argument": lambda t, y: spiral(t, y.detach()),
+    "partly_detached": lambda t, y: -y + 0.1 * torch.sin(3 * y.detach()),
+    "numpy": lambda t, y: torch.from_numpy(-y.detach().numpy()),
+    "right_jacobian": WithJacobian(1.0),
+    "wrong_jacobian": WithJacobian(1.05),
+    "in_place": write_in_place,
+    "nothing": lambda t, y: None,
+    "single": lambda t, y: y.float(),
+    "flat_late": lambda t, y: y[:, :1] if t > 0.7 else y,
+    "nan_late": lambda t, y: y * NAN if 0.4 < t < 0.6 else y,
+    "nan_between": lambda t, y: torch.cat((y[:3] * NAN, y[3:])) if 0.33 < t < 0.35 else -y,
+    "nan_derivative": lambda t, y: torch.where(y > 99.0, y * NAN, y),
+    "quits": quits,
+    "undecided": lambda t, y: y + torch.rand_like(y),
+    "coupled": lambda t, y: y - y.mean(0),
+    "constant": lambda t, y: torch.ones_like(y),
+    "kinked": lambda t, y: -y.relu(),
+    "fine": lambda t, y: 1e-3 * torch.sin(1e3 * y),
+    "large": lambda t, y: 1e6 + y,
+    "network": network(torch.float64),
+    "network32": network(torch.float32),
+    "dropout": network(torch.float64, dropout=0.5),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_module():
+    """The fields above as attributes of an importable module."""
+    module = types.ModuleType("own_flows")
+    module.__dict__.update(FIELDS)
+    sys.modules["own_flows"] = module
+    yield
+    del sys.modules["own_flows"]
+
+
+def own(field: str, **settings: object) -> Config:
+    return Config(field=f"own_flows:{field}", reference="own_flows:spiral", **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        (
+            "detached",
+            r"^--field: at t = 0: expected a derivative .* off by 100 % for 64 of 64 particles: does the field",
+        ),
+        ("detached_argument", r"^--field: at t = 0: expected a derivative .* off by 100 % .* does the field detach y"),
+        ("partly_detached", r"^--field: at t = 0: expected a derivative .* does the field detach y"),
+        ("wrong_jacobian", r"^--field: at t = 0: expected a derivative .* off by 5 % .* is its method jacobian right"),
+        ("numpy", r"^--field: at t = 0: expected a field .* written in torch operations \(not in NumPy\)"),
+        ("nothing", r"^--field: at t = 0: expected a torch tensor, got NoneType"),
+        ("single", r"^--field: at t = 0: expected \(64, 2\) of torch.float64, got \(64, 2\) of torch.float32"),
+        ("flat_late", r"^--field: at t = 0.75: expected \(64, 2\) .*, got \(64, 1\)"),
+        ("nan_late", r"^--field: at t = 0.5: expected finite numbers, got NaN or infinity for 64 of 64 particles"),
+        ("nan_derivative", r"^--field: at t = 0: derivative in y is NaN or infinite for 64 of 64 particles"),
+        ("quits", r"^--field: at t = 0: SystemExit: 3"),
+        ("undecided", r"^--field: at t = 0: expected the same value at every call"),
+        ("coupled", r"^--field: field at t=0: row i of the result must depend on row i"),
+    ],
+)
+def test_a_field_that_bounds_cannot_use_is_refused_with_flag_and_time(field: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        validate(own(field), "float64")
+    assert "tried on 64 points of --start normal:2, d = 2, in torch.float64" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    "field", ["spiral", "right_jacobian", "in_place", "constant", "kinked", "fine", "large", "network", "dropout"]
+)
+def test_no_sound_field_is_refused(field: str, dtype: str) -> None:
+    if dtype == "float32" and field in ("network", "dropout"):
+        field = "network32"
+    validate(own(field), dtype)
+
+
+@pytest.mark.parametrize("field", ["detached", "partly_detached", "wrong_jacobian"])
+def test_single_precision_still_finds_a_wrong_derivative(field: str) -> None:
+    with pytest.raises(UsageError, match="expected a derivative"):
+        validate(own(field), "float32")
+
+
+def test_kinks_on_the_points_of_the_data_are_no_wrong_derivative(tmp_path: Path) -> None:
+    lattice = torch.cartesian_prod(torch.arange(-3.0, 4.0), torch.arange(-3.0, 4.0))
+    np.save(tmp_path / "lattice.npy", lattice.numpy())
+    kinks = lambda t, y: (y - y.round()).abs()  # noqa: E731  # every point of the lattice is a kink
+    sys.modules["own_flows"].kinks = kinks  # type: ignore[attr-defined]
+    validate(own("kinks", start=str(tmp_path / "lattice.npy")), "float64")
+
+
+def test_the_reference_and_a_score_are_named_by_their_own_flags() -> None:
+    with pytest.raises(UsageError, match="^--reference: at t = 0: expected a derivative"):
+        validate(Config(field="own_flows:spiral", reference="own_flows:detached"), "float64")
+    with pytest.raises(UsageError, match=r"^--score: at t = 10: expected a derivative"):
+        validate(Config(score="own_flows:detached", reference="own_flows:spiral", path="ve"), "float64")
+    with pytest.raises(UsageError, match=r"tried on 64 points of --start normal:3, d = 3"):
+        validate(own("spiral", start="normal:3"), "float64")
+
+
+def test_a_field_that_fails_between_the_probes_names_flag_time_and_particles(tmp_path: Path) -> None:
+    flags = ["--field", "own_flows:nan_between", "--reference", "own_flows:spiral", "--workers", "1"]
+    assert STUDY.main(["--preset", "smoke", "--out", str(tmp_path / "run"), *flags]) == 1
+    (record,) = Store(tmp_path / "run").records(lambda r: r.case)
+    assert record.failed is not None
+    assert record.failed.startswith("FieldError: --field: at t = 0.3")
+    assert "NaN or infinity for 3 of 48 particles" in record.failed
+
+
+def test_writing_into_the_points_does_them_no_harm() -> None:
+    y = torch.ones(3, 2)
+    UserField(write_in_place, "--field")(0.0, y)
+    assert bool((y == 1).all())
+
+
+def test_a_network_leaves_no_graph_and_is_in_evaluation_mode() -> None:
+    field, y = named("own_flows:dropout", "--field"), torch.ones(3, 2, dtype=torch.float64)
+    assert not field(0.0, y).requires_grad
+    assert torch.equal(field(0.0, y), field(0.0, y))
+
+
+def test_errors_of_a_field_are_field_errors_with_their_cause() -> None:
+    with pytest.raises(FieldError, match=r"^--score: at t = 0.25: ZeroDivisionError") as caught:
+        UserField(lambda t, y: y / (1 // 0), "--score")(0.25, torch.ones(2, 2))
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("code", ["raise SystemExit('no licence')", "raise SystemExit(0)", "1 / 0"])
+def test_a_module_that_quits_at_import_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    (tmp_path / "own_quitter.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError, match=r"^--field: cannot import 'own_quitter': (SystemExit|ZeroDivisionError)"):
+        named("own_quitter:field", "--field")
+
+
+@given(
+    name=st.sampled_from(["eps", "stops", "noise"]), bad=st.sampled_from([NAN, float("inf"), -float("inf"), 0.0, -1.0])
+)
+def test_no_sweep_takes_a_number_that_is_not_positive_and_finite(name: str, bad: float) -> None:
+    with pytest.raises(UsageError, match=rf"^--{name}: expected positive finite numbers, got 0.5 {bad:g}$"):
+        validate(Config(**{name: (0.5, bad)}), "float64")
+
+
+@pytest.mark.parametrize("name", ["eps", "steps", "sde_steps", "stops", "noise"])
+def test_a_value_given_twice_is_refused(name: str) -> None:
+    value = getattr(Config(), name)[0]
+    with pytest.raises(UsageError, match=rf"^--{name.replace('_', '-')}: expected each value once"):
+        validate(Config(**{name: (value, value)}), "float64")
+
+
+@pytest.mark.parametrize("name", ["t0", "t1"])
+def test_times_are_finite(name: str) -> None:
+    with pytest.raises(UsageError, match=f"^--{name}: expected a finite time, got nan"):
+        validate(own("spiral", **{name: NAN}), "float64")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"start": "nosuch.npy"}, "--start: needs --field, or --score"),
+        ({"t0": 3.0}, "--t0: needs --field"),
+        ({"t1": 3.0}, "--t1: needs --field"),
+        ({"path": "ve"}, "--path: needs --score or --data"),
+        ({"reference": "own_flows:spiral"}, "--reference: needs --field or --score"),
+        ({"field": "own_flows:spiral", "reference": "own_flows:spiral", "path": "ve"}, "--path: needs"),
+        ({"score": "own_flows:spiral", "reference": "own_flows:spiral", "t0": 0.5}, "--t0: needs --field"),
+    ],
+)
+def test_a_flag_without_effect_is_refused_with_what_it_needs(settings: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=f"^{message}"):
+        validate(Config(**settings), "float64")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("cloud", "dtype", "message"),
+    [
+        (np.eye(7), "float64", "--data: expected at least 8 points, got 7"),
+        (np.ones((40, 2)), "float64", "--data: expected points that differ, got 40 equal ones"),
+        (1e200 * np.eye(10), "float64", "--data: expected numbers up to 5e.11"),
+        (1e4 * np.eye(10), "float32", "--data: expected numbers up to 8e.02"),
+        (np.full((9, 2), 100.0) + 1e-9 * np.eye(9, 2), "float32", "--data: expected points that differ"),
+    ],
+)
+def test_a_cloud_that_cannot_be_noised_is_refused(tmp_path: Path, cloud: np.ndarray, dtype: str, message: str) -> None:
+    np.save(tmp_path / "cloud.npy", cloud)
+    with pytest.raises(UsageError, match=f"^{message}"):
+        validate(Config(data=str(tmp_path / "cloud.npy")), dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [8, 19])
+def test_a_file_of_few_points_ends_with_its_report(tmp_path: Path, n: int) -> None:
+    np.save(tmp_path / "cloud.npy", np.random.default_rng(0).normal(size=(n, 2)))
+    flags = ["--preset", "smoke", "--train-steps", "5", "--data", str(tmp_path / "cloud.npy"), "--workers", "1"]
+    assert STUDY.main([*flags, "--out", str(tmp_path / "run")]) in (0, 3)
+    assert all(r.failed is None for r in Store(tmp_path / "run").records(lambda r: r.case))
