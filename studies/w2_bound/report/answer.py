@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from gflow.study import table
-from studies.numbers import count, factor, factors_between, interval, listed, number, spread
+from studies.numbers import count, factor, factors_between, interval, listed, log10_of, number, spread
 from studies.w2_bound.report.rows import Group, headline, label, middle, of_kind, sweep, target_name, term_name, weight
 
 _TARGETS = {"p_0": "fresh data", "p_stop": "the reference's own cloud"}
@@ -70,11 +70,13 @@ def _which(chosen: Sequence[Group]) -> str:
         by_name.setdefault(largest(g), []).append(g)
     parts = []
     for name, groups in by_name.items():
-        shares = sorted(100 * g.terms[name].mean / g.total.mean if g.total.mean > 0 else 0.0 for g in groups)
+        # By logarithms: a term and its sum may both overflow.
+        logs = [log10_of(g.terms[name]) - log10_of(g.total) if g.total.mean > 0 else -math.inf for g in groups]
+        shares = sorted(100 * 10**log for log in logs)
         share = spread(f"{shares[0]:.0f}", f"{shares[-1]:.0f}") + " %"
         on = "" if len(by_name) == 1 else f" on {listed([where(g) for g in groups])}"
         parts.append(f"*{term_name(name)}*{on} ({share} of the sum)")
-    quotients = [math.log10(g.total.mean / g.measured.mean) for g in chosen if g.measured.mean > 0]
+    quotients = [log10_of(g.total) - log10_of(g.measured) for g in chosen if g.measured.mean > 0]
     tail = ""
     if quotients:
         sums = "a sum that is" if len(quotients) == 1 else "sums that are"
@@ -84,7 +86,7 @@ def _which(chosen: Sequence[Group]) -> str:
 
 def largest(group: Group) -> str:
     """Name of the largest term of a budget."""
-    return max(group.terms, key=lambda term: group.terms[term].mean)
+    return max(group.terms, key=lambda term: log10_of(group.terms[term]))
 
 
 def _summary(chosen: Sequence[Group]) -> str:

@@ -16,6 +16,9 @@ from studies.w2_bound.report.rows import Group, distinct, of_kind, short, term_n
 
 def budget(found: Sequence[Group]) -> Drawn | None:
     """Stacked terms beside the measured W2; the steps of the ODE and other kinds of data have scales of their own."""
+    # A sum past 1e308 is known by its logarithm only: it has no bar.
+    lost = [g for g in found if math.isinf(g.total.mean)]
+    found = [g for g in found if g not in lost]
     steps = [g for g in found if g.case.swept in ("euler", "heun")]
     named = {
         "Mixtures": [g for g in of_kind(found, "mixture", "network") if g not in steps],
@@ -59,7 +62,8 @@ def budget(found: Sequence[Group]) -> Drawn | None:
         f"The error budget (W2B-16) beside the measured $W_2$: the largest term is {words} of {len(largest)} "
         f"cases{close}. Bars are means over the seeds, term by term, and end at the mean sum; the diamond is the "
         "measured distance of the sampler's cloud to its target, the dashed tick what two samples of the reference law "
-        f"are apart. {sizes(groups, 'lines through diamonds and ends of bars, with an arrow past the axis')}.",
+        f"are apart. {sizes(groups, 'lines through diamonds and ends of bars, with an arrow past the axis')}."
+        + (f" Not drawn, for their sums overflow: {', '.join(g.label for g in lost)}." if lost else ""),
     )
 
 
