@@ -91,6 +91,8 @@ FIELDS = {
     "constant": lambda t, y: torch.ones_like(y),
     "kinked": lambda t, y: -y.relu(),
     "fine": lambda t, y: 1e-3 * torch.sin(1e3 * y),
+    "shear": lambda t, y: y @ y.new_tensor([[-1.0, 0.0], [2000.0, -1.0]]),
+    "shear_too": lambda t, y: 1.001 * FIELDS["shear"](t, y),
     "large": lambda t, y: 1e6 + y,
     "network": network(torch.float64),
     "network32": network(torch.float32),
@@ -180,6 +182,15 @@ def test_a_field_that_fails_between_the_probes_names_flag_time_and_particles(tmp
     assert record.failed is not None
     assert record.failed.startswith("FieldError: --field: at t = 0.3")
     assert "NaN or infinity for 3 of 48 particles" in record.failed
+
+
+def test_bounds_that_overflow_are_reported_by_their_powers_of_ten(tmp_path: Path) -> None:
+    flags = ["--field", "own_flows:shear_too", "--reference", "own_flows:shear", "--n", "8", "--workers", "1"]
+    assert STUDY.main(["--preset", "smoke", "--out", str(tmp_path / "run"), *flags]) == 0
+    text = (tmp_path / "run/report.md").read_text()
+    assert "bound (in parentheses: the published form) is $10^{4" in text  # e^1000
+    assert "is *model* (100\u00a0% of the budget); the budget is $10^{4" in text
+    assert "nan" not in text
 
 
 def test_writing_into_the_points_does_them_no_harm() -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from gflow.study import table
-from studies.numbers import count, factor, factors, factors_between, interval, listed, number, spread
+from studies.numbers import count, factor, factors, factors_between, interval, listed, log10_of, number, spread
 from studies.repeats import of_kind
 from studies.w2_bound.report.rows import Group, headline, label, middle, sweep, target_name, term_name, weight
 
@@ -73,14 +73,16 @@ def _which(chosen: Sequence[Group]) -> str:
         parts.append(f"*{term_name(name)}*{on} ({_shares(groups, name)} of the budget)")
     finite = [g for g in chosen if "monte_carlo" in g.terms]
     clouds = f", while the finite clouds make {_shares(finite, 'monte_carlo')}" if finite else ""
-    quotients = [math.log10(g.total.mean / g.measured.mean) for g in chosen if g.measured.mean > 0]
+    quotients = [log10_of(g.total) - log10_of(g.measured) for g in chosen if g.measured.mean > 0]
     tail = f"; the budget is {factors_between(quotients)} times the measured distance" if quotients else ""
     return f"The sampler's largest own error is {listed(parts)}{clouds}{tail}."
 
 
 def _shares(groups: Sequence[Group], term: str) -> str:
     """The smallest to the largest share of a term in the sum."""
-    shares = sorted(100 * g.terms[term].mean / g.total.mean if g.total.mean > 0 else 0.0 for g in groups)
+    # By logarithms: a term and its sum may both overflow.
+    logs = [log10_of(g.terms[term]) - log10_of(g.total) if g.total.mean > 0 else -math.inf for g in groups]
+    shares = sorted(100 * 10**log for log in logs)
     return spread(f"{shares[0]:.0f}", f"{shares[-1]:.0f}") + " %"
 
 

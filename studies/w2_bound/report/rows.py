@@ -76,7 +76,7 @@ class Group(Repeats[Case]):
     def largest(self) -> str:
         """Name of the sampler's largest own error: Monte Carlo is of the clouds, not of the sampler."""
         own = [name for name in self.terms if name != "monte_carlo"]
-        return max(own, key=lambda name: self.terms[name].mean)
+        return max(own, key=lambda name: log10_of(self.terms[name]))
 
     @property
     def rungs(self) -> list[str]:

@@ -17,6 +17,9 @@ from studies.w2_bound.report.rows import Group, distinct, short, term_name
 
 def budget(found: Sequence[Group]) -> Drawn | None:
     """Stacked terms beside the measured W2; the steps of the ODE and other kinds of data have scales of their own."""
+    # A sum past 1e308 is known by its logarithm only: it has no bar.
+    lost = [g for g in found if math.isinf(g.total.mean)]
+    found = [g for g in found if g not in lost]
     steps = [g for g in found if g.case.swept in ("euler", "heun")]
     named = {
         "Mixtures": [g for g in of_kind(found, "mixture", "network") if g not in steps],
@@ -61,7 +64,8 @@ def budget(found: Sequence[Group]) -> Drawn | None:
         f"{len(largest)} cases{close}. Bars are means over the seeds, term by term, and end at the mean sum; the "
         "diamond is the measured distance of the sampler's cloud to its target, the dashed tick what two samples of "
         "the reference law are apart. "
-        f"{sizes(groups, 'lines through diamonds and ends of bars, with an arrow past the axis')}.",
+        f"{sizes(groups, 'lines through diamonds and ends of bars, with an arrow past the axis')}."
+        + (f" Not drawn, for their sums overflow: {', '.join(g.label for g in lost)}." if lost else ""),
     )
 
 

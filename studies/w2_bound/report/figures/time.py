@@ -55,8 +55,9 @@ class Along:
 
 def where(found: Sequence[Group], arrays: Arrays) -> Drawn | None:
     """Entering and arriving error above, distance of the coupling below, one column a case."""
-    chosen = headline(found)[:3]
-    profiles = [_along(group, arrays) for group in chosen if all(r.row["arrays"] in arrays for r in group.records)]
+    stored = [group for group in headline(found)[:3] if all(r.row["arrays"] in arrays for r in group.records)]
+    chosen = [group for group in stored if _is_finite(group, arrays)]
+    profiles = [_along(group, arrays) for group in chosen]
     if not profiles:
         return None
 
@@ -90,8 +91,14 @@ def where(found: Sequence[Group], arrays: Arrays) -> Drawn | None:
         make,
         f"Where along time the model error enters, and what is left of it at the end: {'; '.join(parts)}. Sampling "
         "runs from left to right; areas are the errors, amplified by the logarithmic norm along each pair "
-        f"(`pathwise`). Below, the distance of the synchronous coupling. {sizes(chosen, 'bands')}.",
+        f"(`pathwise`). Below, the distance of the synchronous coupling. {sizes(chosen, 'bands')}."
+        + "".join(f" Not drawn, for it overflows: {group.label}." for group in stored if group not in chosen),
     )
+
+
+def _is_finite(group: Group, arrays: Arrays) -> bool:
+    """Whether all curves are numbers: an amplification past 1e308 is known by its logarithm only."""
+    return all(bool(np.isfinite(arrays[row["arrays"]]["arriving"]).all()) for row in group.rows)
 
 
 def _along(group: Group, arrays: Arrays) -> Along:
