@@ -36,23 +36,28 @@ def require() -> dict[str, str]:
 
 
 class Counted:
-    """A field on the flat state that counts its calls."""
+    """A field that counts its calls: on the state itself where that is one tensor, else on the flat state."""
 
     def __init__(self, problem: Problem) -> None:
-        self.layout = Layout.of(problem.y0)
-        self.field, self.calls = FlatField(self.layout, problem.v), 0
+        self.layout, self.calls = Layout.of(problem.y0), 0
+        plain = isinstance(problem.y0, Tensor)
+        self.field = problem.v if plain else FlatField(self.layout, problem.v)
+        self.start = problem.y0 if plain else self.layout.flatten(problem.y0)
 
     def __call__(self, t: float, y: Tensor) -> Tensor:
-        """The velocity on the flat state."""
+        """The velocity."""
         self.calls += 1
         return self.field(t, y)
 
+    def state(self, y: Tensor) -> State:
+        """What a solver ended with, in the structure of the problem."""
+        return self.layout.unflatten(y.reshape(-1))
+
 
 def by_torchdiffeq(problem: Problem, method: str) -> Entry:
-    """Its ``dopri5`` at a tolerance or its ``rk4`` (the 3/8 rule) with a number of steps, one flat state."""
+    """Its ``dopri5`` at a tolerance or its ``rk4`` (the 3/8 rule) with a number of steps."""
     from torchdiffeq import odeint
 
-    start = Layout.of(problem.y0).flatten(problem.y0)
     times = torch.tensor([0.0, problem.t1], dtype=torch.float64)
 
     def run(setting: float) -> tuple[State, int]:
@@ -62,8 +67,10 @@ def by_torchdiffeq(problem: Problem, method: str) -> Entry:
         options = {"step_t": times[1:]} if adaptive else {"step_size": problem.t1 / setting}
         tolerance = {"rtol": setting, "atol": setting} if adaptive else {}
         with torch.no_grad():
-            y = odeint(lambda t, y: counted(float(t), y), start, times, method=method, options=options, **tolerance)[-1]
-        return counted.layout.unflatten(y), counted.calls
+            y = odeint(
+                lambda t, y: counted(float(t), y), counted.start, times, method=method, options=options, **tolerance
+            )[-1]
+        return counted.state(y), counted.calls
 
     return run
 
@@ -73,18 +80,19 @@ def by_torchode(problem: Problem) -> Entry:
     import torchode
 
     start = Layout.of(problem.y0).flatten(problem.y0)[None]
-    ends = torch.tensor([[0.0]], dtype=torch.float64), torch.tensor([[problem.t1]], dtype=torch.float64)
+    shape = Counted(problem).start.shape
+    ends = torch.tensor([0.0], dtype=torch.float64), torch.tensor([problem.t1], dtype=torch.float64)
 
     def run(setting: float) -> tuple[State, int]:
         counted = Counted(problem)
-        term = torchode.ODETerm(lambda t, y: counted(float(t[0]), y[0])[None])
+        term = torchode.ODETerm(lambda t, y: counted(float(t[0]), y.reshape(shape)).reshape(y.shape))
         control = torchode.IntegralController(atol=setting, rtol=setting, term=term)
         solver = torchode.AutoDiffAdjoint(torchode.Dopri5(term=term), control)
         with torch.no_grad():
-            solution = solver.solve(torchode.InitialValueProblem(start, *(t[0] for t in ends)))
+            solution = solver.solve(torchode.InitialValueProblem(start, *ends))
         if bool((solution.status != 0).any()):
             raise RuntimeError(f"torchode: status {solution.status.tolist()}")
-        return counted.layout.unflatten(solution.ys[0, -1]), counted.calls
+        return counted.state(solution.ys[0, -1]), counted.calls
 
     return run
 

@@ -17,6 +17,7 @@ from gflow.ode import (
     ExplicitRK,
     FlatField,
     PIController,
+    Result,
     solve_ivp,
 )
 from gflow.state import Layout
@@ -108,3 +109,15 @@ def test_a_state_whose_sum_overflows_is_still_finite():
         controller=PIController(rtol=1e-6, atol=math.ulp(0)),
     )
     assert torch.equal(solution.y1, y0)
+
+
+def test_a_field_that_is_not_finite_where_an_fsal_step_ends_is_reported_by_the_step_that_starts_there():
+    def v(t, y):
+        return y * (math.nan if t >= 0.5 else -1.0)
+
+    options = {"method": ExplicitRK(BOSH3), "controller": ConstantStep(0.25), "throw": False}
+    solution = solve_ivp(v, start(), 0.0, 1.0, **options)
+    assert solution.result is Result.NON_FINITE
+    assert "the field at t = 0.5" in solution.detail
+    assert solution.ts[-1] == 0.5
+    assert torch.isfinite(solution.y1).all()
