@@ -111,6 +111,18 @@ def test_a_misnamed_scheme_that_kept_its_order_fails_its_claim(records):
     assert [v for text, v in found.items() if "lose the order" in text] == ["failed"]
 
 
+@pytest.mark.parametrize(("verdict", "claimed"), [("REFUTED", ["failed"]), ("PRE_ASYMPTOTIC", [])])
+def test_w2b_20_the_order_of_a_form_counts_where_every_seed_decides_it(records, verdict, claimed):
+    def off(row, verdict="REFUTED"):
+        entry = {"order": Estimate(2.5, 2.4, 2.6, 1, 0.95), "verdict": verdict}
+        row["certificate"] = {**row["certificate"], "orders": {"pathwise": entry}}
+
+    first = [r for r in tampered(records, "gaussian/heun", off) if r.case == "gaussian/heun"]
+    second = tampered(first, "gaussian/heun", lambda row: off(row, verdict))
+    found = verdicts([*first, *(replace(r, seed=1) for r in second)])
+    assert [v for text, v in found.items() if "certificate's forms" in text] == claimed
+
+
 def test_the_report_is_drawn_from_any_subset_of_the_rows(records, run):
     arrays = Store(run[1]).arrays()
     for record in records:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -52,8 +53,7 @@ def _names(found: Sequence[Group]) -> Claim | None:
     assert top.order is not None
     return Claim(
         "Schemes that freeze the opponent or the critic, redraw within a step, or add a penalty after it lose the "
-        "order "
-        "that their name promises",
+        "order that their name promises",
         "failed" if held else "ok",
         f"{count(len(chosen), 'scheme')}; largest order observed {number(top.order.mean)} ({top.label}, "
         f"promised {top.case.named:g})",
@@ -108,22 +108,32 @@ def _ratios(found: Sequence[Group]) -> Claim | None:
 
 
 def _forms(found: Sequence[Group]) -> Claim | None:
-    """Orders of the forms, where the estimator confirms or refutes them."""
-    decided = [
-        (abs(entry["order"].mean - float(row["certificate"]["order"])), f"{g.label}, {name}")
+    """Orders of the forms: mean over the seeds, where the estimator decides all of them.
+
+    One seed has an interval of 95 %, and there are a hundred of them: a few miss.
+    """
+    off = {
+        f"{g.label}, {name}": abs(statistics.fmean(values) - float(g.rows[0]["certificate"]["order"]))
         for g in of_kind(found, "flow")
-        for row in g.rows
-        for name, entry in row["certificate"]["orders"].items()
-        if entry["order"] is not None and entry["verdict"] in ("CONFIRMED", "REFUTED")
-    ]
-    if not decided:
+        for name in ("pathwise", "local", "rigorous")
+        if (values := _decided(g, name))
+    }
+    if not off:
         return None
-    worst, where = max(decided)
+    worst = max(off, key=lambda key: off[key])
     return Claim(
         f"Orders of the certificate's forms lie within {FORMS_WITHIN} of W2B-20's, where the measurement is decided",
-        "ok" if worst <= FORMS_WITHIN else "failed",
-        f"{count(len(decided), 'order')}, largest distance {number(worst)} ({where})",
+        "ok" if off[worst] <= FORMS_WITHIN else "failed",
+        f"{count(len(off), 'order')}, largest distance {number(off[worst])} ({worst})",
     )
+
+
+def _decided(group: Group, form: str) -> list[float]:
+    """The observed orders of a form, one for each seed; none where one of them is open."""
+    entries = [row["certificate"]["orders"].get(form) for row in group.rows]
+    if not all(e and e["order"] is not None and e["verdict"] in ("CONFIRMED", "REFUTED") for e in entries):
+        return []
+    return [e["order"].mean for e in entries if e]
 
 
 def _draws(found: Sequence[Group]) -> Claim | None:
@@ -135,8 +145,7 @@ def _draws(found: Sequence[Group]) -> Claim | None:
     good = abs(same.mean - 2) <= 4 * WITHIN and abs(fresh.mean - 1) <= 4 * WITHIN
     return Claim(
         "With one minibatch a step the embedded error estimate measures the step (order 2); with one a stage, the "
-        "noise "
-        "of the gradient (order 1)",
+        "noise of the gradient (order 1)",
         "ok" if good else "failed",
         f"{number(same.mean)} against {number(fresh.mean)}",
     )
