@@ -12,6 +12,8 @@ from gflow.estimate import Estimate
 from gflow.plot.axes import muted, series
 from gflow.plot.themes import COLOURS, MARKERS
 
+_MOST_LABELS = 7  # of ticks; more would touch where three axes share a line
+
 
 def convergence(
     axes: Axes, steps: Sequence[float], errors: Sequence[Estimate], *, name: str, label: str, **line: object
@@ -34,7 +36,8 @@ def convergence(
     # The ticks of all lines so far: series on one axes may have steps of their own.
     drawn = [np.asarray(other.get_xdata(), dtype=float) for other in axes.lines]
     shown = np.unique(np.concatenate([*drawn, np.asarray(steps, dtype=float)])).tolist()
-    axes.set_xticks(shown, labels=[f"{n:g}" for n in shown])
+    every = math.ceil(len(shown) / _MOST_LABELS)
+    axes.set_xticks(shown, labels=["" if k % every else f"{n:g}" for k, n in enumerate(shown)])
     axes.set_xticks([], minor=True)
 
 
