@@ -49,7 +49,7 @@ STUDY: Study[Config, Case] = Study(
     version=2,
     presets={
         "smoke": Config(
-            n=16,
+            n=20,
             steps=(12, 24, 48, 96, 192),
             certified_up_to=48,
             tolerances=(1e-3,),
