@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -103,7 +102,7 @@ def by_diffrax(problem: Problem, method: str) -> Entry:
     import jax
 
     layout = Layout.of(problem.y0)
-    start = mapped(problem.y0, lambda x: jax.numpy.asarray(x.numpy()))
+    start = jax.tree.map(lambda x: jax.numpy.asarray(x.numpy()), problem.y0)
     field = problem.for_jax()
     term = diffrax.ODETerm(lambda t, y, args: field(t, y))  # noqa: ARG005
 
@@ -119,7 +118,7 @@ def by_diffrax(problem: Problem, method: str) -> Entry:
 
     def run(setting: float) -> tuple[State, int]:
         solution = solve(start, float(setting))
-        y = mapped(solution.ys, lambda x: torch.from_numpy(np.array(x[-1])))
+        y = jax.tree.map(lambda x: torch.from_numpy(np.array(x[-1])), solution.ys)
         if not bool(solution.result == diffrax.RESULTS.successful):
             raise RuntimeError(f"diffrax: {solution.result}")
         steps = int(solution.stats["num_steps"])
@@ -147,10 +146,3 @@ def classical() -> Any:
             return 4
 
     return RK4()
-
-
-def mapped(tree: Any, change: Callable[[Any], Any]) -> Any:
-    """The same nested mapping with every leaf changed."""
-    if isinstance(tree, dict):
-        return {key: mapped(sub, change) for key, sub in tree.items()}
-    return change(tree)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -58,7 +59,7 @@ class TubeStep:
         self, log_rho: Float[Tensor, " n"], mu: Float[Tensor, "q n"], size: Float[Tensor, "m n"]
     ) -> Float[Tensor, " n"]:
         """Log of rho at the end of the step: exp(int mu) rho + int exp(int_s^end mu) size ds."""
-        within, whole, later = self._rule()
+        within, whole, later = (self.h * self._like(part) for part in (length_rule().weights, *_norm_rule()[:2]))
         entered = torch.logsumexp(size.log() + later @ mu + within.log()[:, None], 0)
         return torch.logaddexp(log_rho + whole @ mu, entered)
 
@@ -90,15 +91,8 @@ class TubeStep:
         self, rho: Float[Tensor, " n"], mu: Float[Tensor, "q n"], size: Float[Tensor, "m n"]
     ) -> Float[Tensor, " n"]:
         """``carry`` without the logarithm, and with what the nodes may miss of the norm."""
-        missed = self.h * _MISSED * (self._like(last_coefficient(_NODES)) @ mu).abs()
+        missed = self.h * _MISSED * (self._like(_norm_rule()[2]) @ mu).abs()
         return (self.carry(rho.log(), mu, size) + missed).exp()
-
-    def _rule(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights of the defect's times and of the norm's nodes; the norm's integrals from each time to the end."""
-        rule = length_rule()
-        parts = (rule.weights, gauss_rule(_NODES)[1], to_end(_NODES, rule.times))
-        within, whole, later = (self.h * self._like(part) for part in parts)
-        return within, whole, later
 
     def _like(self, values: Array) -> Tensor:
         return self.size.new_tensor(values)
@@ -109,6 +103,12 @@ class TubeStep:
         if values.shape != reach.shape or bool(torch.isnan(values).any()):
             raise ValueError(f"ball at t = {t:.6g}: expected ({len(reach)},) numbers, got {tuple(values.shape)}")
         return values
+
+
+@lru_cache(maxsize=1)
+def _norm_rule() -> tuple[Array, Array, Array]:
+    """From the norms at the nodes: integral over the step, integrals from the defect's times to the end, last term."""
+    return gauss_rule(_NODES)[1], to_end(_NODES, length_rule().times), last_coefficient(_NODES)
 
 
 def _defect(v: VelocityField[Tensor], dense: DenseOutput, k: int, shape: torch.Size) -> Float[Tensor, "p n d"]:

@@ -214,7 +214,7 @@ class Loop(Generic[S]):
         self.h, self.memory = decision.h, decision.memory
         self.tally.accept(h, decision.coupling)
         every = self.options.save_every
-        if self.t == self.t1 or (every and self.tally.accepted % every == 0):
+        if every and self.tally.accepted % every == 0:
             self.saved.append((self.t, self.y))
         if self.options.on_step is not None:
             self.options.on_step(self._record())

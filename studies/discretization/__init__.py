@@ -71,5 +71,5 @@ STUDY: Study[Config, Case] = Study(
     validate=validate,
     estimate=cost,
     estimate_prepare=cost_of_training,
-    cost="default: about 8 minutes on 2 cores; paper: hours",
+    cost="default: about 9 minutes on 2 cores; paper: hours",
 )

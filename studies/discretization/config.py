@@ -147,10 +147,11 @@ def validate(config: Config, dtype: str) -> None:
 def cost(config: Config, case: Case) -> tuple[float, float]:
     """Seconds on one core and bytes of one repeat, from timings at the default sizes."""
     if case.kind != "flow":
-        return {"minibatch": 3.0, "lag": 3.0}.get(case.kind, 1.5) * sum(config.steps) / 1260, 3e8
+        return {"game": 8.0, "lag": 2.0}.get(case.kind, 1.5) * sum(config.steps) / 1260, 3e8
     if case.problem == "digits":
-        return 12.0 * config.n_digits / 8 * sum(config.digits_steps) / 248, 6e8
-    return 4.0 * (0.5 + config.n / 200) * sum(config.steps) / 1260, 4e8
+        return 15.0 * config.n_digits / 8 * sum(config.digits_steps) / 248, 6e8
+    seconds = {"gaussian": 4.0, "mixture": 14.0, "rectified": 11.0}[case.problem]
+    return seconds * (0.5 + config.n / 200) * sum(config.steps) / 1260, 4e8
 
 
 def cost_of_training(config: Config) -> tuple[float, float]:

@@ -9,6 +9,7 @@ import torch
 from gflow.fields import ProbabilityFlow, reverse
 from gflow.learn import sigma_squared
 from gflow.problems import VP, digits
+from gflow.problems.distribution import normal
 from studies.discretization.config import Config
 from studies.discretization.sampler import Sampler, tight
 from studies.w2_bound import network
@@ -38,9 +39,7 @@ def sampler(config: Config, context: Context) -> Sampler:
     score = network.load(path, data, config.width, stored["state"], context)
     draw = context.generator_for("start", key="digits")
     rows = torch.randperm(len(data), generator=draw, device=draw.device)[: config.n_digits].to(data.device)
-    z = torch.randn(config.n_digits, data.shape[1], generator=draw, dtype=data.dtype, device=draw.device).to(
-        data.device
-    )
+    z = normal(config.n_digits, data, draw)
     x0 = path.alpha(path.noise_time) * data[rows] + path.sigma(path.noise_time) * z
     span = path.noise_time - _STOP
     field = reverse(ProbabilityFlow(path, score), path.noise_time)

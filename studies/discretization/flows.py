@@ -46,7 +46,7 @@ def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
     # A certificate is asked for where a sampler works, not where an order at last shows.
     coarse = sampler.steps if case.finer > 1 else case.steps(sampler.steps)
     certified = {n: _certify(case, sampler, n) for n in coarse if n <= most}
-    distances = [ExactW2()(at(n), sampler.exact).sqrt() for n in certified]
+    distances = [ExactW2()(c.solution.y1, sampler.exact).sqrt() for c in certified.values()]
     return {
         **row,
         "n": len(sampler.x0),

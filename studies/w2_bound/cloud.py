@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from gflow.bounds import variation_bound
 from gflow.learn import sigma_squared
 from gflow.problems import VP, Empirical, NoisedScore, digits
+from gflow.problems.distribution import normal
 from studies.w2_bound.config import Case, Config
 from studies.w2_bound.measure import floor_of, row, sample_run
 from studies.w2_bound.network import load, sampled_constant, train
@@ -108,7 +109,7 @@ def noised_with_midpoints(
 ) -> Callable[[float], Float[Tensor, "m d"]]:
     """Points of a convex domain at path time t: noised data, and the midpoints of pairs of them."""
     clean = law.sample(_DOMAIN_POINTS, generator)
-    z = torch.randn(clean.shape, generator=generator, dtype=clean.dtype, device=generator.device).to(clean.device)
+    z = normal(len(clean), clean, generator)
 
     def points(t: float) -> Float[Tensor, "m d"]:
         x = float(problem.path.alpha(t)) * clean + float(problem.path.sigma(t)) * z

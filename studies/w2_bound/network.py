@@ -28,6 +28,7 @@ from gflow.learn import (
 )
 from gflow.lipschitz import JacobianOsl
 from gflow.problems import VP, GaussianMixture, NoisedScore, Path
+from gflow.problems.distribution import normal
 from studies.w2_bound.config import WEIGHTS, Case, Config
 from studies.w2_bound.measure import floor_of, row, sample_run
 from studies.w2_bound.mixture import clouds
@@ -171,7 +172,7 @@ def matching(problem: Diffusion, law: GaussianMixture, context: Context) -> list
     for t in _DSM_TIMES:
         generator = context.generator_for(f"matching {t}")
         x_data = law.sample(_DSM_DRAWS, generator)
-        z = torch.randn(x_data.shape, generator=generator, dtype=x_data.dtype, device=generator.device).to(x_data)
+        z = normal(_DSM_DRAWS, x_data, generator)
         sigma = float(problem.path.sigma(t))
         x_t = float(problem.path.alpha(t)) * x_data + sigma * z
         exact, learned = problem.reference(t, x_t), problem.model(t, x_t)

@@ -51,7 +51,7 @@ class UserField:
         try:
             value = call(t, y.clone())
         except (Exception, SystemExit) as error:  # the user's code may raise anything
-            raise FieldError(f"{where}: {_named(error)}") from error
+            raise FieldError(f"{where}: {first_line(error)}") from error
         if not isinstance(value, Tensor):
             raise FieldError(f"{where}: expected a torch tensor, got {type(value).__name__}")
         if value.shape != shape or value.dtype != y.dtype:
@@ -77,7 +77,7 @@ def named(name: str, flag: str) -> UserField:
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # whatever the user's module raises belongs to this flag
-        raise UsageError(f"{flag}: cannot import {module_name!r}: {_named(error)}") from error
+        raise UsageError(f"{flag}: cannot import {module_name!r}: {first_line(error)}") from error
     if not hasattr(module, attribute):
         raise UsageError(f"{flag}: module {module_name!r} has no {attribute!r}")
     found = getattr(module, attribute)
@@ -86,6 +86,6 @@ def named(name: str, flag: str) -> UserField:
     return UserField(found.eval() if isinstance(found, torch.nn.Module) else found, flag)
 
 
-def _named(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """Kind and first line of an error of the user's code."""
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"

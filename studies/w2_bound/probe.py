@@ -13,7 +13,7 @@ from gflow.lipschitz import check_rows_independent
 from gflow.lipschitz.pointwise import reverse_mode
 from gflow.study import UsageError
 from gflow.velocity import VelocityField
-from studies.w2_bound.own_field import FieldError, UserField
+from studies.w2_bound.own_field import FieldError, UserField, first_line
 
 _DERIVATIVE = 0.01  # what autodiff and differences may differ by, relative to the derivative
 _SPREAD = 0.1  # points are moved by this part of their size: off the lattices on which data and kinks may both lie
@@ -93,7 +93,7 @@ def _derivatives(
         cause = error.__cause__ or error
         raise ValueError(
             f"at t = {t:g}: expected a field that torch.func can differentiate, written in torch operations "
-            f"(not in NumPy), got {type(cause).__name__}: {str(cause).splitlines()[0]}"
+            f"(not in NumPy), got {first_line(cause)}"
         ) from error
     if hasattr(field, "jacobian"):
         found.append(("is its method jacobian right?", torch.einsum("nab,nb->na", field.jacobian(t, x), v)))

@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from gflow.bounds import FreshData
 from gflow.fields import ReverseDrift, reverse
 from gflow.problems import LINEAR, VE, VP, Empirical, GaussianMixture, Path
+from gflow.problems.distribution import normal
 from gflow.velocity import VelocityField
 
 CENTRES = ((0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5), (0.5, -0.5))
@@ -85,22 +86,18 @@ class Diffusion:
         Independent draws would be as far apart as any two samples of one law, and the budget would book
         that distance, which has nothing to do with the start, as initial error.
         """
-        t, z = self.start_time, _noise(clean, generator)
-        prior = self.path.sigma(t) * z
+        t = self.start_time
+        prior = self.path.sigma(t) * normal(len(clean), clean, generator)
         return self.path.alpha(t) * clean + prior, prior
 
     def fresh(self, clean: Float[Tensor, "m d"], generator: Generator) -> FreshData:
         """Independent data with their noised selves at the stopping time."""
         t = self.stop_time
-        return FreshData(clean, self.path.alpha(t) * clean + self.path.sigma(t) * _noise(clean, generator))
+        return FreshData(clean, self.path.alpha(t) * clean + self.path.sigma(t) * normal(len(clean), clean, generator))
 
     @property
     def _towards_data(self) -> float:
         return 1.0 if self.path.data_time > self.path.noise_time else -1.0
-
-
-def _noise(like: Float[Tensor, "n d"], generator: Generator) -> Float[Tensor, "n d"]:
-    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=generator.device).to(like.device)
 
 
 def halves(cloud: Float[Tensor, "N d"], generator: Generator) -> tuple[Empirical, Float[Tensor, "M d"]]:

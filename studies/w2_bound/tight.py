@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 
 from gflow.bounds import Panels, gronwall_bound, sharper_sde_bound
 from gflow.problems import VP, Gaussian, NoisedScore
+from gflow.problems.distribution import normal
 from gflow.transport import bures_squared
 from studies.w2_bound.config import Case, Config
 from studies.w2_bound.measure import floor_of, row, sample_run
@@ -53,9 +54,8 @@ def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
 
 def _start(problem: Diffusion, data: Gaussian, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
     """Noised data and prior draws, paired by the optimal map between their laws, which is affine."""
-    z = torch.randn(n, data.dim, generator=generator, dtype=data.mean().dtype, device=generator.device)
-    # Family B needs the mean of the law itself, so both clouds are centred on theirs exactly.
-    z = (z - z.mean(0)).to(data.mean().device)
+    z = normal(n, data.mean(), generator)
+    z = z - z.mean(0)  # family B needs the mean of the law itself, so both clouds are centred on theirs exactly
     law = data.at(problem.path, problem.start_time)
     return law.mean() + law.covariance()[0, 0].sqrt() * z, problem.path.sigma(problem.start_time) * z
 

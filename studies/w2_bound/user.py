@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from gflow.problems import read_cloud
+from gflow.problems.distribution import normal
 from gflow.study import UsageError
 from studies.w2_bound.config import cases
 from studies.w2_bound.own_field import UserField, named
@@ -116,8 +117,7 @@ def read_start(name: str, n: int, like: Tensor, generator: Generator) -> Float[T
     text = name.removeprefix("normal:")
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"--start: expected a file or normal:d with a dimension d >= 1, got {name!r}")
-    z = torch.randn(n, int(text), generator=generator, dtype=like.dtype, device=generator.device)
-    return z.to(like.device)
+    return normal(n, like.new_empty(int(text)), generator)
 
 
 def _check_data(cloud: Float[Tensor, "n d"], dtype: torch.dtype) -> None:
