@@ -116,6 +116,7 @@ def ode_budget(
     fresh: FreshData | None = None,
     osl: OneSidedConstant | None = None,
     tol: float | None = None,
+    max_steps: int = 1_000_000,
 ) -> SamplerRun:
     """Budget of an ODE sampler: ``y0`` moved by ``method`` along g, against ``x0`` moved exactly along f.
 
@@ -140,6 +141,7 @@ def ode_budget(
         fresh: independent data, which make the measured W2 one to p_0; None measures it to ``reference``.
         osl: one-sided Lipschitz constant of g, for the published rung of the model's ladder.
         tol: tolerance of the exact flows, as in ``ladder``.
+        max_steps: cap on the steps of each solve.
 
     Raises:
         ValueError: as ``ladder``, or ``fresh`` of another dimension.
@@ -147,12 +149,12 @@ def ode_budget(
     """
     x, y = ordered_pairs(x0, y0, paired=False)
     _check_fresh(fresh, x)
-    model = ladder(f, g, x, None, s0, s1, osl=osl, tol=tol)
-    initial = ladder(g, g, x, y, s0, s1, tol=tol, paired=True)
+    model = ladder(f, g, x, None, s0, s1, osl=osl, tol=tol, max_steps=max_steps)
+    initial = ladder(g, g, x, y, s0, s1, tol=tol, paired=True, max_steps=max_steps)
     tol = default_tolerance(x) if tol is None else tol
-    numerical = solve_ivp(g, y, s0, s1, method=method, controller=controller, dense=True)
+    numerical = solve_ivp(g, y, s0, s1, method=method, controller=controller, dense=True, max_steps=max_steps)
     assert numerical.dense is not None
-    pair = NumericalPair(g, y, numerical.dense, tol)
+    pair = NumericalPair(g, y, numerical.dense, tol, max_steps)
     certificate = climb(pair, g, pair.grid, osl=None, nodes=2, evaluations=0).pathwise
     again = ((model.y, initial.x), (initial.y, pair(pair.grid[-1])[1]))
     logs = [log(rms((a - b).norm(dim=1))) for a, b in again]

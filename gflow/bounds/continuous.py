@@ -41,6 +41,7 @@ def ladder(
     tol: float | None = None,
     nodes: int = 2,
     paired: bool = False,
+    max_steps: int = 1_000_000,
 ) -> Ladder:
     """The ladder of W2B-19 between the flows of ``f`` (reference) and ``g`` (model), in sampling time.
 
@@ -69,6 +70,7 @@ def ladder(
             (larger where the dtype resolves less).
         nodes: Gauss nodes on each segment; pairs whose secant residual exceeds 5 % get 8, then 64.
         paired: row i of ``y0`` belongs to row i of ``x0``.
+        max_steps: cap on the steps of the joint solve; each accepted one costs two nodes.
 
     Raises:
         ValueError: bad clouds, ``s1 <= s0``, ``tol <= 0``, ``nodes < 1``, an infinite constant, fields that
@@ -91,6 +93,7 @@ def ladder(
         method=ExplicitRK(DOPRI5),
         controller=PIController(rtol=tol, atol=tol),
         dense=True,
+        max_steps=max_steps,
     )
     assert solution.dense is not None
     # The cubic: between nodes it errs by less than the Simpson sums that read it.

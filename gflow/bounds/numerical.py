@@ -20,12 +20,14 @@ class NumericalPair:
     of the increments of u - y add up, and so would that error, to a floor that no step of u lowers.
     """
 
-    def __init__(self, g: VelocityField[Tensor], y: Float[Tensor, "n d"], u: DenseOutput, tol: float) -> None:
+    def __init__(
+        self, g: VelocityField[Tensor], y: Float[Tensor, "n d"], u: DenseOutput, tol: float, max_steps: int
+    ) -> None:
         steps = _FirstWhole(rtol=tol, atol=tol)
         self.u, self.shape = u, y.shape
         self.cells: list[DenseOutput] = []
         for a, b in pairwise(u.ts):
-            cell = solve_ivp(g, y, a, b, method=ExplicitRK(DOPRI5), controller=steps, dense=True)
+            cell = solve_ivp(g, y, a, b, method=ExplicitRK(DOPRI5), controller=steps, dense=True, max_steps=max_steps)
             assert cell.dense is not None
             self.cells.append(cell.dense)
             y = cell.y1

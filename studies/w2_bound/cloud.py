@@ -13,6 +13,7 @@ from gflow.bounds import variation_bound
 from gflow.learn import sigma_squared
 from gflow.problems import VP, Empirical, NoisedScore, digits
 from gflow.problems.distribution import normal
+from studies.w2_bound.blame import MAX_STEPS, blamed
 from studies.w2_bound.config import Case, Config
 from studies.w2_bound.measure import floor_of, row, sample_run
 from studies.w2_bound.network import load, sampled_constant, train
@@ -62,14 +63,16 @@ def run_score(config: Config, case: Case, context: Context) -> dict[str, Any]:
     if config.data:
         train_half, held_out = halves(_cloud(config, "data", context), context.generator_for("split"))
         problem = Diffusion(path, NoisedScore(train_half, path), model, case.stop)
-        return _compare(problem, case, train_half, held_out, config, context)
-    problem = Diffusion(path, named(config.reference, "--reference"), model, case.stop)
+        with blamed({"--score": model}, problem.time, "is --path the one that it was trained on?"):
+            return _compare(problem, case, train_half, held_out, config, context, MAX_STEPS)
+    reference = named(config.reference, "--reference")
+    problem = Diffusion(path, reference, model, case.stop)
     start = read_start(config.start, config.n, like, context.generator_for("start"))
     x0 = float(path.sigma(problem.start_time)) * start if config.start.startswith("normal:") else start
     # Both scores start from the same points: without data there is no law p_T to differ from.
-    result = sample_run(
-        problem, case, x0, x0, None, context, osl=sampled_constant(problem, lambda _: x0[:_DOMAIN_POINTS])
-    )
+    osl = sampled_constant(problem, lambda _: x0[:_DOMAIN_POINTS])
+    with blamed({"--score": model, "--reference": reference}, problem.time, "start elsewhere (--start)"):
+        result = sample_run(problem, case, x0, x0, None, context, osl=osl, max_steps=MAX_STEPS)
     floor = floor_of(result.reference, len(x0) // 2, config, context, "score")
     return row(case, result, floor, context)
 
@@ -81,6 +84,7 @@ def _compare(
     held_out: Float[Tensor, "M d"],
     config: Config,
     context: Context,
+    max_steps: int = 1_000_000,
 ) -> dict[str, Any]:
     n = min(config.n_cloud, len(held_out), len(train_half.points))
     clean = train_half.sample(n, context.generator_for("data", key=case.kind))
@@ -89,7 +93,7 @@ def _compare(
     fresh = problem.fresh(held_out[order[:n].to(held_out.device)], context.generator_for("fresh noise", key=case.kind))
     domain = noised_with_midpoints(problem, train_half, context.generator_for("domain"))
     osl = sampled_constant(problem, domain) if case.sampler == "ode" else None
-    result = sample_run(problem, case, x0, y0, fresh, context, osl=osl)
+    result = sample_run(problem, case, x0, y0, fresh, context, osl=osl, max_steps=max_steps)
     floor = floor_of(train_half.at(problem.path, problem.stop_time).sample, n, config, context, case.kind)
     extra: dict[str, Any] = {
         "nearest": {

@@ -8,6 +8,7 @@ import torch
 
 from gflow.fields import reverse
 from gflow.lipschitz import JacobianOsl
+from studies.w2_bound.blame import MAX_STEPS, blamed
 from studies.w2_bound.config import Case, Config
 from studies.w2_bound.measure import floor_of, ode_run, row
 from studies.w2_bound.own_field import named
@@ -28,15 +29,21 @@ def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
     like = torch.zeros(1, dtype=context.dtype, device=context.device)
     x0 = read_start(config.start, config.n, like, context.generator_for("start"))
     domain = x0[:_DOMAIN_POINTS]
-    result = ode_run(
-        f,
-        g,
-        x0,
-        x0,
-        abs(config.t1 - config.t0),
-        case,
-        None,
-        lambda s: JacobianOsl()(g, s, domain, direction=1),
-    )
+    with blamed(
+        {"--field": model, "--reference": reference},
+        lambda s: config.t0 - s if backward else config.t0 + s,
+        "end earlier (--t1), or start elsewhere (--start)",
+    ):
+        result = ode_run(
+            f,
+            g,
+            x0,
+            x0,
+            abs(config.t1 - config.t0),
+            case,
+            None,
+            lambda s: JacobianOsl()(g, s, domain, direction=1),
+            MAX_STEPS,
+        )
     floor = floor_of(result.reference, len(x0) // 2, config, context, "field")
     return row(case, result, floor, context)

@@ -43,12 +43,13 @@ def sample_run(
     *,
     osl: OneSidedConstant | None = None,
     step_constant: StepConstant | None = None,
+    max_steps: int = 1_000_000,
 ) -> SamplerRun:
     """Run the case's sampler with reference and model, and account for its error."""
     rho = 1.0 if case.sampler == "sde" else 0.0
     f, g = problem.fields(rho)
     if case.sampler == "ode":
-        return ode_run(f, g, x0, y0, problem.span, case, fresh, osl)
+        return ode_run(f, g, x0, y0, problem.span, case, fresh, osl, max_steps)
     return sde_budget(
         f,
         g,
@@ -74,10 +75,13 @@ def ode_run(
     case: Case,
     fresh: FreshData | None,
     osl: OneSidedConstant | None,
+    max_steps: int = 1_000_000,
 ) -> SamplerRun:
     """The budget of an ODE sampler with equal steps."""
     method, step = ExplicitRK(METHODS[case.method]), ConstantStep(span / case.steps)
-    return ode_budget(f, g, x0, y0, 0.0, span, method=method, controller=step, fresh=fresh, osl=osl)
+    return ode_budget(
+        f, g, x0, y0, 0.0, span, method=method, controller=step, fresh=fresh, osl=osl, max_steps=max_steps
+    )
 
 
 def brownian(problem: Diffusion, case: Case, x0: Float[Tensor, "n d"], context: Context) -> BrownianPath:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import types
 from pathlib import Path
@@ -93,6 +94,12 @@ FIELDS = {
     "fine": lambda t, y: 1e-3 * torch.sin(1e3 * y),
     "shear": lambda t, y: y @ y.new_tensor([[-1.0, 0.0], [2000.0, -1.0]]),
     "shear_too": lambda t, y: 1.001 * FIELDS["shear"](t, y),
+    "sign": lambda t, y: -torch.sign(y - 0.3),
+    "rounded": lambda t, y: -y - 1e-2 * y.round(),
+    "sign_between": lambda t, y: -y - torch.sign(y) if 0.1 < t < 0.2 else -y,
+    "explodes": lambda t, y: 20 * y**3,
+    "root": lambda t, y: -torch.sign(y) * y.abs().sqrt(),
+    "ramp": lambda t, y: -torch.tanh(1e4 * y),
     "large": lambda t, y: 1e6 + y,
     "network": network(torch.float64),
     "network32": network(torch.float32),
@@ -132,6 +139,8 @@ def own(field: str, **settings: object) -> Config:
         ("nan_derivative", r"^--field: at t = 0: derivative in y is NaN or infinite for 64 of 64 particles"),
         ("quits", r"^--field: at t = 0: SystemExit: 3"),
         ("undecided", r"^--field: at t = 0: expected the same value at every call"),
+        ("sign", r"^--field: at t = 0: expected a field that is continuous in y, .* its values differ by 2 between"),
+        ("rounded", r"^--field: at t = 0: expected a field that is continuous .* differ by 0.01\d* between"),
         ("coupled", r"^--field: field at t=0: row i of the result must depend on row i"),
     ],
 )
@@ -144,7 +153,20 @@ def test_a_field_that_bounds_cannot_use_is_refused_with_flag_and_time(field: str
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(
-    "field", ["spiral", "right_jacobian", "in_place", "constant", "kinked", "fine", "large", "network", "dropout"]
+    "field",
+    [
+        "spiral",
+        "right_jacobian",
+        "in_place",
+        "constant",
+        "kinked",
+        "fine",
+        "root",
+        "ramp",
+        "large",
+        "network",
+        "dropout",
+    ],
 )
 def test_no_sound_field_is_refused(field: str, dtype: str) -> None:
     if dtype == "float32" and field in ("network", "dropout"):
@@ -182,6 +204,46 @@ def test_a_field_that_fails_between_the_probes_names_flag_time_and_particles(tmp
     assert record.failed is not None
     assert record.failed.startswith("FieldError: --field: at t = 0.3")
     assert "NaN or infinity for 3 of 48 particles" in record.failed
+
+
+def failure_of(folder: Path, *flags: str) -> str:
+    """What the one row of a run of a user's field says, which failed."""
+    assert STUDY.main(["--preset", "smoke", "--n", "8", "--out", str(folder), "--workers", "1", *flags]) == 1
+    (record,) = Store(folder).records(lambda r: r.case)
+    assert record.failed is not None
+    return record.failed
+
+
+@pytest.mark.parametrize("flag", ["--field", "--reference"])
+def test_a_jump_that_the_probe_cannot_see_ends_the_row_at_the_step_cap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str
+) -> None:
+    monkeypatch.setattr("studies.w2_bound.field.MAX_STEPS", 500)
+    other = "--reference" if flag == "--field" else "--field"
+    failed = failure_of(tmp_path / "run", flag, "own_flows:sign_between", other, "own_flows:spiral")
+    assert re.match(rf"FieldError: {flag}: at t = 0\.1\d*: 500 steps from t = 0 took its exact flow no further", failed)
+    assert "it seems not to be continuous there (values change by 2 over" in failed
+
+
+@pytest.mark.parametrize(
+    ("times", "begin"), [(("--t0", "0", "--t1", "1"), "0.00"), (("--t0", "1.05", "--t1", "0.05"), "1.04")]
+)
+def test_a_flow_that_explodes_names_its_flag_its_time_and_what_a_user_can_do(
+    tmp_path: Path, times: tuple[str, ...], begin: str
+) -> None:
+    field = "explodes" if begin == "0.00" else "implodes"
+    sys.modules["own_flows"].implodes = lambda t, y: -20 * y**3  # type: ignore[attr-defined]
+    failed = failure_of(tmp_path / "run", "--field", f"own_flows:{field}", "--reference", "own_flows:spiral", *times)
+    assert failed.startswith(f"FieldError: --field: at t = {begin}")
+    assert "seems to leave all bounds there" in failed
+    assert failed.endswith("end earlier (--t1), or start elsewhere (--start)")
+    assert "rtol" not in failed
+
+
+def test_a_score_whose_flow_explodes_names_the_time_of_its_path(tmp_path: Path) -> None:
+    failed = failure_of(tmp_path / "run", "--score", "own_flows:spiral", "--reference", "own_flows:explodes")
+    assert re.match(r"FieldError: --reference: at t = 0\.\d+: its exact flow goes no further", failed)
+    assert failed.endswith("start elsewhere (--start)")
 
 
 def test_bounds_that_overflow_are_reported_by_their_powers_of_ten(tmp_path: Path) -> None:
