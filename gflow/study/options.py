@@ -87,7 +87,7 @@ def seed_values(text: str) -> tuple[int, ...]:
     """The seeds of ``0-9``, ``3,7717`` or ``0-4,100``: sorted, each once.
 
     Raises:
-        UsageError: anything else, an empty range among it.
+        UsageError: anything else, an empty range or a repeated seed among it.
     """
     found: set[int] = set()
     for part in text.split(","):
@@ -95,6 +95,8 @@ def seed_values(text: str) -> tuple[int, ...]:
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if not first <= last < first + 1_000_000:
             raise UsageError(f"--seeds: expected values like 0-9 or 3,7717, got {text!r}")
+        if twice := found.intersection(range(first, last + 1)):
+            raise UsageError(f"--seeds: expected each seed once, got {min(twice)} twice in {text!r}")
         found.update(range(first, last + 1))
     return tuple(sorted(found))
 
@@ -143,12 +145,22 @@ def _tyro(study: Study[Any, Any], argv: Sequence[str], config: Any, options: Opt
     return Request(made.config, made.options)
 
 
-_BAD_VALUE = re.compile(r"Error parsing (?P<flag>--\S+): (?P<why>.*?) ?Argument helptext: (?P=flag) (?P<kind>\S+)")
+_BAD_VALUE = re.compile(
+    r"Error parsing (?P<flag>--\S+): (?P<why>.*?) ?Argument helptext: (?P=flag) (?P<kind>\[.*?\]\]|\S+)"
+)
+_KINDS = {
+    "INT": "an integer",
+    "N": "an integer",
+    "FLOAT": "a number",
+    "[INT [INT ...]]": "integers",
+    "[FLOAT [FLOAT ...]]": "numbers",
+}
 _BAD_CHOICE = re.compile(
     r"invalid choice '(?P<got>.*?)' for argument '(?P<flag>--\S+)'\. Expected one of \((?P<kind>.*?)\)"
 )
 _NO_VALUE = re.compile(r"Missing value for argument '(?P<flag>--\S+)'\. Expected (?P<kind>.*?)\.")
 _UNKNOWN = re.compile(r"Unrecognized options: (?P<flag>\S+?),? ")
+_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 _CONFIG = re.compile(r"Error parsing \S*: (?P<why>.*?) For full helptext")
 
 
@@ -158,8 +170,8 @@ def one_line(box: str) -> str:
     inner = [line.strip().strip("│|") for line in lines if not re.match(r"[╭╰+]", line)]  # + where there is no UTF-8
     text = " ".join(" ".join(line for line in inner if line.strip(" ─-")).split()) + " "
     if found := _BAD_VALUE.search(text):
-        value = re.search(r"['\"]([^'\"]*)['\"]\s*$", found["why"])
-        return f"{found['flag']}: expected {found['kind']}, got {value[1] if value else found['why']}"
+        kind = _KINDS.get(found["kind"], found["kind"])
+        return f"{found['flag']}: expected {kind}, got {_values(found['why'])}"
     if found := _BAD_CHOICE.search(text):
         return f"{found['flag']}: expected one of {found['kind'].replace(chr(39), '')}, got {found['got']}"
     if found := _NO_VALUE.search(text):
@@ -170,6 +182,13 @@ def one_line(box: str) -> str:
         return f"{found['flag']}: expected a flag of this study, got an unknown one. {hint}"
     found = _CONFIG.search(text)
     return found["why"] if found else text.strip()
+
+
+def _values(why: str) -> str:
+    """What was typed, from tyro's message: a list of arguments, or a value in quotes at the end."""
+    listed = re.search(r"arguments: (\[.*\])", why)
+    quoted = [single or double for single, double in _QUOTED.findall(listed[1] if listed else why)]
+    return " ".join(quoted if listed else quoted[-1:]) or why
 
 
 def command(module: str, argv: Sequence[str]) -> str:

@@ -94,8 +94,8 @@ def _why(solution: Solution[Any], change: _Change, begin: float, remedy: str) ->
     }.get(result, f"its flow could not be solved ({result.value})")
     if change.jumps:
         seems = (
-            f"it seems not to be continuous there (values change by {change.size:.3g} over {change.distance:.1g} in y), and "
-            "no bound holds for such a field; smooth the jump"
+            f"it seems not to be continuous there (values change by {change.size:.3g} over "
+            f"{change.distance:.1g} in y), and no bound holds for such a field; smooth the jump"
         )
     elif result in (Result.MAX_STEPS, Result.STALLED):
         seems = (

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gflow.study.options import one_line, parse, seed_values, select
@@ -16,7 +17,14 @@ from tests.study.dummy import STUDY, Size, cases, report, run
 @given(st.lists(st.tuples(st.integers(0, 500), st.integers(0, 9)), min_size=1, max_size=6))
 def test_seeds_are_the_union_of_their_ranges_sorted(ranges: list[tuple[int, int]]) -> None:
     text = ",".join(str(a) if length == 0 else f"{a}-{a + length}" for a, length in ranges)
-    assert seed_values(text) == tuple(sorted({a + i for a, length in ranges for i in range(length + 1)}))
+    every = [a + i for a, length in ranges for i in range(length + 1)]
+    repeated = {seed for seed in every if every.count(seed) > 1}
+    if not repeated:
+        assert seed_values(text) == tuple(sorted(every))
+        return
+    with pytest.raises(UsageError, match=r"^--seeds: expected each seed once, got \d+ twice in ") as caught:
+        seed_values(text)
+    assert int(re.findall(r"got (\d+)", str(caught.value))[0]) in repeated
 
 
 @pytest.mark.parametrize("text", ["", ",", "1,", "a", "-3", "3-1", "1-2-3", "1.5", "0-99999999", "²"])
@@ -87,4 +95,18 @@ def test_boxes_of_both_kinds_become_one_line(left: str, right: str, line: str) -
             f"{left} For full helptext, see prog --help {right}",
         ]
     )
-    assert one_line(box) == "--n: expected INT, got x"
+    assert one_line(box) == "--n: expected an integer, got x"
+
+
+@settings(max_examples=20)
+@given(
+    flag=st.sampled_from(["--sizes", "--inner.scale", "--workers"]),
+    good=st.lists(st.integers(1, 99).map(str), max_size=3),
+    bad=st.sampled_from(["x", "2.5.1", "nan?", "1e", "it's", "a-b"]),
+)
+def test_a_value_that_is_no_number_is_named_with_what_was_expected(flag: str, good: list[str], bad: str) -> None:
+    kind = {"--sizes": "integers", "--inner.scale": "a number", "--workers": "an integer"}[flag]
+    given_values = [*good, bad] if flag == "--sizes" else [bad]
+    with pytest.raises(UsageError) as caught:
+        parse(STUDY, [flag, *given_values])
+    assert str(caught.value) == f"{flag}: expected {kind}, got {' '.join(given_values)}"
