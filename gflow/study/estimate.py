@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from gflow.study import provenance
+from gflow.study.study import UsageError
 
 if TYPE_CHECKING:
     from gflow.study.plan import Plan
@@ -30,6 +31,34 @@ def workers(plan: Plan, n_tasks: int) -> int:
         short = seconds is not None and seconds < _SHORT_WORK
         wanted = 1 if short or plan.device != "cpu" else provenance.cores()
     return max(1, min(wanted, n_tasks))
+
+
+def check_memory(plan: Plan) -> None:
+    """Refuse a run on this machine that would need more memory than is available, before any work.
+
+    Raises:
+        UsageError: with the estimate, what is available, and what would fit.
+    """
+    free = provenance.available_memory()
+    if plan.study.estimate is None or plan.options.cluster is not None or free is None:
+        return
+    sizes = {case.name: plan.study.estimate(plan.config, case)[1] for case in plan.cases}
+    largest, count = max(sizes, key=lambda name: sizes[name]), workers(plan, len(plan.keys))
+    first = plan.study.estimate_prepare(plan.config)[1] if plan.study.estimate_prepare else 0.0
+    if max(count * sizes[largest], first) <= free:
+        return
+    have = f"{_memory(free)} available"
+    if first > free:
+        raise UsageError(f"memory: expected a preparation that fits {have}, got one of about {_memory(first)}")
+    if sizes[largest] <= free:
+        raise UsageError(
+            f"--workers: expected at most {int(free // sizes[largest])} with {have} and about "
+            f"{_memory(sizes[largest])} each, for {largest}; got {count}"
+        )
+    raise UsageError(
+        f"memory: expected cases that fit {have}, got {largest}, which needs about {_memory(sizes[largest])}; "
+        "--dry-run lists all"
+    )
 
 
 def cost_table(plan: Plan) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +12,11 @@ from typing import Any
 from gflow.study.config import digest, to_json
 from gflow.study.options import Options, command, seed_values, select
 from gflow.study.study import Study, UsageError
+
+MOST_WORKERS = 1000
+"""Worker processes that one machine is asked for at most; more belong to a cluster."""
+ADDRESS = re.compile(r"inproc://\S+|([a-z]+://)?([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}", re.ASCII)
+"""Of a dask scheduler: host:port, with or without a protocol; or one in this process."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,10 @@ class Plan:
 
 def make_plan(study: Study[Any, Any], config: Any, options: Options, argv: Sequence[str]) -> Plan:
     """Everything that can be refused, checked before anything is created."""
-    if options.workers is not None and options.workers < 1:
-        raise UsageError(f"--workers: expected at least 1, got {options.workers}")
+    if options.workers is not None and not 1 <= options.workers <= MOST_WORKERS:
+        raise UsageError(f"--workers: expected 1 to {MOST_WORKERS}, got {options.workers}")
+    if options.cluster is not None and not ADDRESS.fullmatch(options.cluster):
+        raise UsageError(f"--cluster: expected an address like tcp://host:8786, got {options.cluster!r}")
     seeds = seed_values(options.seeds)
     try:
         if study.validate is not None:

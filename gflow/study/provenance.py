@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -47,6 +48,13 @@ def machine() -> dict[str, Any]:
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def available_memory() -> int | None:
+    """Bytes that new processes may take without swapping, as Linux estimates; None on other systems."""
+    path = Path("/proc/meminfo")
+    found = re.search(r"^MemAvailable:\s+(\d+) kB$", path.read_text(), re.MULTILINE) if path.exists() else None
+    return 1024 * int(found[1]) if found else None
 
 
 def device(name: str) -> str:

@@ -13,6 +13,7 @@ from rich.console import Console
 from gflow.study import provenance
 from gflow.study.artifacts import PrepareError, prepare
 from gflow.study.config import digest, from_json
+from gflow.study.estimate import check_memory, cost_table, workers
 from gflow.study.executor import DaskExecutor, Executor, SerialExecutor
 from gflow.study.options import parse
 from gflow.study.plan import Plan, default_folder, make_plan
@@ -34,6 +35,7 @@ def main(study: Study[Any, Any], argv: Sequence[str]) -> int:
         plan = make_plan(study, request.config, request.options, argv)
         if request.options.dry_run:
             return _dry_run(plan)
+        check_memory(plan)
         executor = _executor(plan)
         store = _open(plan)
         _compute(plan, store, executor)
@@ -78,8 +80,6 @@ def redraw(study: Study[Any, Any], store: Store) -> int:
 
 
 def _dry_run(plan: Plan) -> int:
-    from gflow.study.estimate import cost_table
-
     Console(highlight=False).print(cost_table(plan))
     return 0
 
@@ -154,8 +154,6 @@ def _tasks(plan: Plan, store: Store, keys: Sequence[tuple[str, int]], artifacts:
 
 def _executor(plan: Plan) -> Executor:
     """The executor that the options ask for; a cluster has answered before any work starts."""
-    from gflow.study.estimate import workers
-
     count = workers(plan, len(plan.keys))
     if plan.options.cluster is None and count == 1:
         return SerialExecutor(plan.study)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gflow.study import UsageError
+from studies.flags import shown
 
 Kind = Literal["flow", "critic", "lag", "game", "rule", "minibatch"]
 
@@ -135,13 +136,15 @@ def validate(config: Config, dtype: str) -> None:
         values = getattr(config, name)
         if len(values) < _LEAST_LEVELS or min(values) <= 0 or list(values) != sorted(set(values)):
             flag = f"--{name.replace('_', '-')}"
-            raise UsageError(f"{flag}: expected at least {_LEAST_LEVELS} increasing positive numbers, got {values}")
+            raise UsageError(
+                f"{flag}: expected at least {_LEAST_LEVELS} increasing positive numbers, got {shown(values)}"
+            )
     if any(n % 4 for n in config.steps):
-        raise UsageError(f"--steps: expected multiples of 4, got {config.steps}")
+        raise UsageError(f"--steps: expected multiples of 4, got {shown(config.steps)}")
     for name in ("tolerances", "targets"):
         values = getattr(config, name)
         if not values or min(values) <= 0 or max(values) >= 1:
-            raise UsageError(f"--{name}: expected numbers in (0, 1), got {values}")
+            raise UsageError(f"--{name}: expected numbers in (0, 1), got {shown(values)}")
 
 
 def cost(config: Config, case: Case) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from gflow.study import UsageError
+from studies.flags import shown
 
 Kind = Literal["tight", "mixture", "network", "digits", "data", "score", "field"]
 Sampler = Literal["ode", "sde"]
@@ -97,39 +98,48 @@ def cases(config: Config) -> tuple[Case, ...]:
     return (*_tight(), *_mixtures(config), *_digits())
 
 
+_RANGES = {
+    "n": (8, 10**6),
+    "n_cloud": (8, 10**6),
+    "train_steps": (1, 10**7),
+    "width": (1, 10**5),
+    "floor_repeats": (1, 10**4),
+}
+"""What each number may be: beyond, a typing error is likelier than a run of years. Memory is looked at before a run."""
+
+
 def validate(config: Config, dtype: str) -> None:
     """Refuse what cannot run; readable files and importable names are checked by loading them."""
     import torch
 
     from studies.w2_bound.user import check
 
-    for name in ("n", "n_cloud", "train_steps", "width", "floor_repeats"):
-        least = 8 if name in ("n", "n_cloud") else 1
-        if getattr(config, name) < least:
-            raise UsageError(f"--{name.replace('_', '-')}: expected at least {least}, got {getattr(config, name)}")
+    for name, (least, most) in _RANGES.items():
+        if not least <= getattr(config, name) <= most:
+            raise UsageError(f"--{name.replace('_', '-')}: expected {least} to {most}, got {getattr(config, name)}")
     for name in ("eps", "stops", "noise"):
         _distinct(name, getattr(config, name), lambda x: 0 < x < math.inf, "positive finite numbers")
     if max(config.stops) >= 1:
-        raise UsageError(f"--stops: expected times below 1, got {config.stops}")
+        raise UsageError(f"--stops: expected times below 1, got {shown(config.stops)}")
     if min(config.noise) < BETA_MIN:
-        raise UsageError(f"--noise: expected a final beta of at least {BETA_MIN}, the first one, got {config.noise}")
-    _distinct("steps", config.steps, lambda k: k >= 1, "positive numbers of steps")
+        given = shown(config.noise)
+        raise UsageError(f"--noise: expected a final beta of at least {BETA_MIN}, the first one, got {given}")
+    _distinct("steps", config.steps, lambda k: 1 <= k <= 2**16, "numbers of steps from 1 to 65536")
     _distinct("sde-steps", config.sde_steps, lambda k: 1 <= k <= 2**16 and not k & (k - 1), "powers of two up to 65536")
     for name in ("t0", "t1"):
         if not math.isfinite(getattr(config, name)):
             raise UsageError(f"--{name}: expected a finite time, got {getattr(config, name)}")
-    if config.variation_nodes < 5 or config.variation_nodes % 4 != 1:
-        raise UsageError(f"--variation-nodes: expected 5, 9, 13, ..., got {config.variation_nodes}")
+    if config.variation_nodes < 5 or config.variation_nodes > 4097 or config.variation_nodes % 4 != 1:
+        raise UsageError(f"--variation-nodes: expected 5, 9, 13, ..., 4097, got {config.variation_nodes}")
     check(config, getattr(torch, dtype))
 
 
 def _distinct(name: str, values: Sequence[T], good: Callable[[T], bool], wanted: str) -> None:
     """Refuse a sweep that is empty, holds a bad value, or the same one twice: each names a case."""
-    shown = [f"{x:g}" if isinstance(x, float) else str(x) for x in values]
     if not values or not all(good(value) for value in values):
-        raise UsageError(f"--{name}: expected {wanted}, got {' '.join(shown) or 'none'}")
-    if len(set(shown)) < len(shown):
-        raise UsageError(f"--{name}: expected each value once, to six digits, got {' '.join(shown)}")
+        raise UsageError(f"--{name}: expected {wanted}, got {shown(values)}")
+    if len(set(shown(values).split())) < len(values):
+        raise UsageError(f"--{name}: expected each value once, to six digits, got {shown(values)}")
 
 
 def cost(config: Config, case: Case) -> tuple[float, float]:
@@ -141,14 +151,14 @@ def cost(config: Config, case: Case) -> tuple[float, float]:
     else:
         seconds = {"tight": 0.6, "mixture": 1.3, "field": 1.3, "network": 4.5}.get(case.kind, 8.0) * size
     points = config.n_cloud if cloud else config.n
-    return 0.2 + seconds, 4e8 + 3e5 * points
+    return 0.2 + seconds, 4e8 + 3e5 * points + 41.0 * points**2  # the last for the costs between two clouds
 
 
 def cost_of_training(config: Config) -> tuple[float, float]:
     """Seconds and bytes of the networks' training, where a selected case needs one."""
     kinds = {case.kind for case in cases(config)}
     networks = 3 * ("network" in kinds) + ("digits" in kinds) + ("data" in kinds)
-    return 0.0033 * networks * config.train_steps * max(1.0, config.width / 48), 6e8
+    return 0.0033 * networks * config.train_steps * max(1.0, config.width / 48), 6e8 + 400.0 * config.width**2
 
 
 _SAMPLERS: tuple[tuple[Sampler, Method], ...] = (("ode", "heun"), ("sde", "euler_maruyama"))

@@ -296,6 +296,36 @@ def test_a_value_given_twice_is_refused(name: str) -> None:
         validate(Config(**{name: (value, value)}), "float64")
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"stops": (0.5, 1.5)}, "--stops: expected times below 1, got 0.5 1.5"),
+        ({"noise": (2.0, 0.01)}, "--noise: expected a final beta of at least 0.1, the first one, got 2 0.01"),
+        ({"steps": (10, 65537)}, "--steps: expected numbers of steps from 1 to 65536, got 10 65537"),
+        ({"n": 10**9}, "--n: expected 8 to 1000000, got 1000000000"),
+        ({"n_cloud": 7}, "--n-cloud: expected 8 to 1000000, got 7"),
+        ({"train_steps": 10**12}, "--train-steps: expected 1 to 10000000, got 1000000000000"),
+        ({"width": 10**6}, "--width: expected 1 to 100000, got 1000000"),
+        ({"variation_nodes": 4101}, "--variation-nodes: expected 5, 9, 13, ..., 4097, got 4101"),
+    ],
+)
+def test_settings_out_of_range_are_refused_as_they_were_typed(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        validate(Config(**settings), "float64")  # type: ignore[arg-type]
+    assert str(caught.value) == message
+
+
+def test_more_particles_than_memory_holds_are_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gflow.study.provenance.available_memory", lambda: 2**34)
+    assert STUDY.main(["--n", "100000", "--case", "tight", "--out", str(tmp_path / "run")]) == 2
+    assert "memory: expected cases that fit 16.0 GiB available, got tight/" in capsys.readouterr().err
+    assert STUDY.main(["--width", "10000", "--case", "tight", "--out", str(tmp_path / "run")]) == 2
+    assert "memory: expected a preparation that fits 16.0 GiB available" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("name", ["t0", "t1"])
 def test_times_are_finite(name: str) -> None:
     with pytest.raises(UsageError, match=f"^--{name}: expected a finite time, got nan"):

@@ -144,11 +144,19 @@ def test_exit_codes_follow_the_claims(run: Run, flags: tuple[str, ...], code: in
         (("--preset", "nope"), "--preset: expected one of smoke, default, paper, got nope"),
         (("--case", "nope"), "--case: expected one of mean (--dry-run lists all), got nope"),
         (("--seeds", "9-0"), "--seeds: expected values like 0-9 or 3,7717, got '9-0'"),
-        (("--limit", "x"), "--limit: expected FLOAT, got x"),
+        (("--limit", "x"), "--limit: expected a number, got x"),
         (("--mood", "angry"), "--mood: expected one of calm, torn, got angry"),
         (("--limmit", "3"), "--limmit: expected a flag of this study, got an unknown one. Perhaps you meant --limit?"),
         (("--sizes", "1"), "--sizes: expected numbers above 1, got 1"),
-        (("--workers", "0"), "--workers: expected at least 1, got 0"),
+        (("--workers", "0"), "--workers: expected 1 to 1000, got 0"),
+        (("--workers", "-3"), "--workers: expected 1 to 1000, got -3"),
+        (("--workers", "100000"), "--workers: expected 1 to 1000, got 100000"),
+        (("--cluster", "nonsense", "--dry-run"), "--cluster: expected an address like tcp://host:8786, got 'nonsense'"),
+        (
+            ("--cluster", "tcp://host", "--dry-run"),
+            "--cluster: expected an address like tcp://host:8786, got 'tcp://host'",
+        ),
+        (("--cluster", "host:port"), "--cluster: expected an address like tcp://host:8786, got 'host:port'"),
         (("--limit",), "--limit: expected a value, got none"),
         (("--inner.scale", "-1"), "--inner.scale: expected a positive number, got -1.0"),
     ],
@@ -275,6 +283,24 @@ def test_dry_run_lists_cases_and_costs_and_computes_nothing(
     assert "9 rows" in shown
     assert "nothing was computed" in shown
     assert not (tmp_path / "a").exists()
+
+
+def test_memory_is_compared_with_what_is_there_before_any_work(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provenance, "available_memory", lambda: 3 * 2**20)
+    sizes = ("--sizes", "128", "262144")  # 2 MiB, and three tasks
+    assert run("a", *sizes, "--workers", "3") == 2
+    assert capsys.readouterr().err == (
+        "error: --workers: expected at most 1 with 3 MiB available and about 2 MiB each, for mean/n=262144; got 3\n"
+    )
+    assert run("a", "--sizes", "524288") == 2
+    assert capsys.readouterr().err.startswith(
+        "error: memory: expected cases that fit 3 MiB available, got mean/n=524288, which needs about 4 MiB"
+    )
+    assert not (tmp_path / "a").exists()
+    assert run("a", "--sizes", "524288", "--dry-run") == 0
+    assert run("a", *sizes, "--workers", "1") == 0
 
 
 def test_report_draws_stored_rows_again_byte_for_byte(run: Run, tmp_path: Path) -> None:
