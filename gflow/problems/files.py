@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import zipfile
 from pathlib import Path as FilePath
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _KINDS = (".npy", ".npz", ".csv")
+_MAGIC = (b"\x93NUMPY", b"PK\x03\x04", b"PK\x05\x06")  # an array, an archive of arrays, an empty one
 
 
 def digits() -> Float64[Tensor, "1797 64"]:
@@ -38,9 +40,9 @@ def read_cloud(path: str | FilePath) -> Float64[Tensor, "n d"]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: another kind of file, an unreadable one, a cell that is not a number or a line
-            of another length (with the line number), data that are not (n, d) with n >= 2, or NaN
-            or infinite entries (how many, the first row or line).
+        ValueError: another kind of file, an unreadable one, a cell that is not a number, a line of
+            another length or text that is not UTF-8 (with the line number), data that are not
+            (n, d) with n >= 2, or NaN or infinite entries (how many, the first row or line).
     """
     file, key = _split_key(str(path))
     if not file.exists():
@@ -49,7 +51,7 @@ def read_cloud(path: str | FilePath) -> Float64[Tensor, "n d"]:
         raise ValueError(f"data file {file}: expected a file of kind {', '.join(_KINDS)}")
     try:
         array, lines = _read_csv(file) if file.suffix.lower() == ".csv" else (_read_numpy(file, key), None)
-    except (OSError, EOFError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, csv.Error) as error:
         raise ValueError(f"data file {file}: cannot be read: {error}") from error
     return _checked(file, array, lines)
 
@@ -61,6 +63,17 @@ def _split_key(path: str) -> tuple[FilePath, str | None]:
 
 
 def _read_numpy(file: FilePath, key: str | None) -> Array:
+    with file.open("rb") as stream:
+        start = stream.read(8)
+    if not start.startswith(_MAGIC):
+        what = (
+            "an empty file"
+            if not start
+            else "a pickle"
+            if start[:1] == b"\x80"
+            else f"a file that starts with {start!r}"
+        )
+        raise ValueError(f"data file {file}: expected a numeric array (n, d) as NumPy saves it, got {what}")
     try:
         loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -69,12 +82,18 @@ def _read_numpy(file: FilePath, key: str | None) -> Array:
             return np.asarray(loaded[_choose(file, key, list(loaded.files))])
     except ValueError as error:
         # NumPy reports pickled objects and broken headers by ValueError, without the file's name.
-        raise error if str(error).startswith("data file") else ValueError(f"data file {file}: {error}") from error
+        if str(error).startswith("data file"):
+            raise
+        if "allow_pickle" in str(error):  # advice that would run code of the file
+            raise ValueError(f"data file {file}: expected a numeric array (n, d), got one of Python objects") from error
+        raise ValueError(f"data file {file}: {error}") from error
 
 
 def _choose(file: FilePath, key: str | None, names: list[str]) -> str:
     if key is None and len(names) == 1:
         return names[0]
+    if not names:
+        raise ValueError(f"data file {file}: expected an array (n, d), got an archive without any")
     if key is None:
         raise ValueError(f"data file {file}: holds {len(names)} arrays {names}; name one as {file.name}:KEY")
     if key not in names:
@@ -87,16 +106,26 @@ def _read_csv(file: FilePath) -> tuple[Array, list[int]]:
     rows: list[list[float]] = []
     lines: list[int] = []
     first = True
-    with file.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.reader(stream)
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            if not (first and not any(_is_number(cell) for cell in cells)):
-                rows.append(_numbers(file, reader.line_num, cells, rows))
-                lines.append(reader.line_num)
-            first = False
+    reader = csv.reader(io.StringIO(_text(file), newline=""))
+    for cells in reader:
+        if not any(cell.strip() for cell in cells):
+            continue
+        if not (first and not any(_is_number(cell) for cell in cells)):
+            rows.append(_numbers(file, reader.line_num, cells, rows))
+            lines.append(reader.line_num)
+        first = False
     return np.array(rows, dtype=np.float64) if rows else np.empty((0, 0)), lines
+
+
+def _text(file: FilePath) -> str:
+    """The text of a file, with or without a byte order mark."""
+    try:
+        return file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"data file {file}: line {line}: expected text in UTF-8, got the byte 0x{error.object[error.start]:02x}"
+        ) from error
 
 
 def _numbers(file: FilePath, line: int, cells: list[str], rows: list[list[float]]) -> list[float]:
@@ -129,5 +158,7 @@ def _checked(file: FilePath, array: Array, lines: list[int] | None) -> Float64[T
     if bad.any():
         first = int(np.argmax(bad.any(axis=1)))
         place = f"row {first}, counted from 0" if lines is None else f"line {lines[first]}"
-        raise ValueError(f"data file {file}: {int(bad.sum())} entries are NaN or infinite, first in {place}")
+        count = int(bad.sum())
+        what = f"{count} entries are NaN or infinite, first" if count > 1 else "one entry is NaN or infinite,"
+        raise ValueError(f"data file {file}: {what} in {place}")
     return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64))

@@ -15,6 +15,10 @@ from torch import Tensor
 from gflow.study import UsageError
 from gflow.velocity import Time
 
+_NO_GRAPH = "does not require grad"
+_DTYPES = ("same dtype", "scalar type", "bias type")
+"""Of torch's messages: a graph that is not there, and layers of another type than their input."""
+
 
 class FieldError(ValueError):
     """A user's field failed; the message names its flag, its own time and the particles."""
@@ -51,12 +55,13 @@ class UserField:
         try:
             value = call(t, y.clone())
         except (Exception, SystemExit) as error:  # the user's code may raise anything
-            raise FieldError(f"{where}: {first_line(error)}") from error
+            raise FieldError(f"{where}: {first_line(error)}{_hint(error, y.dtype)}") from error
         if not isinstance(value, Tensor):
             raise FieldError(f"{where}: expected a torch tensor, got {type(value).__name__}")
         if value.shape != shape or value.dtype != y.dtype:
             wanted, given = f"{tuple(shape)} of {y.dtype}", f"{tuple(value.shape)} of {value.dtype}"
-            raise FieldError(f"{where}: expected {wanted}, got {given}")
+            hint = _try(value.dtype) if value.shape == shape else ""
+            raise FieldError(f"{where}: expected {wanted}, got {given}{hint}")
         if not bool(torch.isfinite(value).all()):
             bad = int((~torch.isfinite(value)).flatten(1).any(1).sum())
             raise FieldError(f"{where}: expected finite numbers, got NaN or infinity for {bad} of {len(y)} particles")
@@ -81,9 +86,34 @@ def named(name: str, flag: str) -> UserField:
     if not hasattr(module, attribute):
         raise UsageError(f"{flag}: module {module_name!r} has no {attribute!r}")
     found = getattr(module, attribute)
+    if isinstance(found, type):
+        raise UsageError(
+            f"{flag}: expected something to call as (t, y), got the class {attribute}; "
+            f"make an instance of it in {module_name!r} and name that"
+        )
     if not callable(found):
         raise UsageError(f"{flag}: expected something to call as (t, y), got {type(found).__name__}")
     return UserField(found.eval() if isinstance(found, torch.nn.Module) else found, flag)
+
+
+def _hint(error: BaseException, dtype: torch.dtype) -> str:
+    """What helps against two errors that say little to whom they reach first."""
+    text = str(error)
+    if isinstance(error, RuntimeError) and _NO_GRAPH in text:
+        return (
+            "; fields run without an autograd graph and are differentiated by torch.func: take torch.func.grad "
+            "of a sum over the rows, or torch.func.vmap of a row's gradient, in place of torch.autograd.grad and "
+            "requires_grad_()"
+        )
+    other = torch.float32 if dtype == torch.float64 else torch.float64
+    return _try(other) if isinstance(error, RuntimeError) and any(sign in text for sign in _DTYPES) else ""
+
+
+def _try(dtype: torch.dtype) -> str:
+    name = str(dtype).removeprefix("torch.")
+    return (
+        f"; try --dtype {name}, if that is what a network of it computes in" if name in ("float32", "float64") else ""
+    )
 
 
 def first_line(error: BaseException) -> str:

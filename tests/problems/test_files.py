@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import builtins
+import pickle
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gflow.problems import digits, read_cloud
 from tests.strategies import points, untyped
@@ -57,6 +61,7 @@ def test_blank_lines_and_one_column_are_read(tmp_path: Path) -> None:
         ("", "is empty"),
         ("a,b\n", "is empty"),
         ("1,2\n", "needs at least 2 points, got 1"),
+        ("1,2\nnan,2\n", "one entry is NaN or infinite, in line 2"),
         ("a,b\n\n1,2\nnan,2\n3,inf\n", "2 entries are NaN or infinite, first in line 4"),
     ],
 )
@@ -93,8 +98,10 @@ def test_archives_need_the_right_key(tmp_path: Path) -> None:
 
 def test_nothing_is_unpickled(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([[print], [print]], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match="data file .*a.npy: .*allow_pickle"):
-        read_cloud(tmp_path / "a.npy")
+    np.savez(tmp_path / "b.npz", np.array([{}, None], dtype=object))
+    for name in ("a.npy", "b.npz"):
+        with pytest.raises(ValueError, match=rf"{name}: expected a numeric array \(n, d\), got one of Python objects$"):
+            read_cloud(tmp_path / name)
 
 
 def test_missing_broken_and_foreign_files_are_named(tmp_path: Path) -> None:
@@ -104,14 +111,47 @@ def test_missing_broken_and_foreign_files_are_named(tmp_path: Path) -> None:
         read_cloud(write(tmp_path, "a.txt", "1,2\n3,4\n"))
     with pytest.raises(ValueError, match="expected a file of kind"):
         read_cloud(tmp_path)
-    for name in ("b.npy", "b.npz"):
-        with pytest.raises(ValueError, match=f"data file .*{name}: "):
-            read_cloud(write(tmp_path, name, "no array"))
-    with pytest.raises(ValueError, match="data file .*c.npy: "):
-        read_cloud(write(tmp_path, "c.npy", ""))
-    (tmp_path / "d.csv").write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(ValueError, match="data file .*d.csv: cannot be read"):
-        read_cloud(tmp_path / "d.csv")
+    np.savez(tmp_path / "none.npz")
+    with pytest.raises(ValueError, match=r"none.npz: expected an array \(n, d\), got an archive without any"):
+        read_cloud(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "an empty file"),
+        (b"no array", "a file that starts with b'no array'"),
+        (pickle.dumps({"a": 1}), "a pickle"),
+    ],
+)
+def test_what_is_no_array_is_said_to_be_what_it_is(tmp_path: Path, name: str, content: bytes, what: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name}: expected a numeric array .* as NumPy saves it, got {what}$"):
+        read_cloud(tmp_path / name)
+
+
+def test_arrays_that_are_cut_off_are_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", CLOUD.numpy())
+    whole = (tmp_path / "a.npy").read_bytes()
+    for size in (9, len(whole) - 1):
+        (tmp_path / "a.npy").write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=r"^data file .*a.npy: "):
+            read_cloud(tmp_path / "a.npy")
+
+
+@given(lines=st.integers(0, 5), mark=st.sampled_from([b"", b"\xef\xbb\xbf"]), end=st.sampled_from([b"\n", b"\r\n"]))
+def test_text_that_is_not_utf8_is_named_by_its_line(lines: int, mark: bytes, end: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "a.csv")
+        file.write_bytes(mark + end.join([b"1,2"] * lines + [b"caf\xe9,3", b"4,5"]))
+        with pytest.raises(ValueError, match=rf"a.csv: line {lines + 1}: expected text in UTF-8, got the byte 0xe9$"):
+            read_cloud(file)
+
+
+def test_a_cell_without_end_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="data file .*a.csv: cannot be read: field larger than field limit"):
+        read_cloud(write(tmp_path, "a.csv", "1,2\n3," + "4" * 200_000))
 
 
 def test_digits_are_the_1797_images_in_the_unit_interval() -> None:

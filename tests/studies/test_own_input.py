@@ -71,6 +71,8 @@ def network(dtype: torch.dtype, *, dropout: float = 0.0) -> torch.nn.Module:
     return Field()
 
 
+SINGLE = torch.nn.Conv1d(1, 1, 1)
+
 FIELDS = {
     "spiral": spiral,
     "detached": lambda t, y: spiral(t, y).detach(),
@@ -100,6 +102,11 @@ FIELDS = {
     "explodes": lambda t, y: 20 * y**3,
     "root": lambda t, y: -torch.sign(y) * y.abs().sqrt(),
     "ramp": lambda t, y: -torch.tanh(1e4 * y),
+    "energy": lambda t, y: -torch.autograd.grad((y.requires_grad_() ** 4).sum(), y)[0],
+    "energy_func": lambda t, y: -torch.func.grad(lambda z: (z**4).sum())(y),
+    "energy_rows": lambda t, y: -torch.func.vmap(torch.func.grad(lambda z: (z**4).sum()))(y),
+    "convolution": lambda t, y: SINGLE(y[:, None])[:, 0],
+    "A_class": WithJacobian,
     "large": lambda t, y: 1e6 + y,
     "network": network(torch.float64),
     "network32": network(torch.float32),
@@ -133,7 +140,13 @@ def own(field: str, **settings: object) -> Config:
         ("wrong_jacobian", r"^--field: at t = 0: expected a derivative .* off by 5 % .* is its method jacobian right"),
         ("numpy", r"^--field: at t = 0: expected a field .* written in torch operations \(not in NumPy\)"),
         ("nothing", r"^--field: at t = 0: expected a torch tensor, got NoneType"),
-        ("single", r"^--field: at t = 0: expected \(64, 2\) of torch.float64, got \(64, 2\) of torch.float32"),
+        (
+            "single",
+            r"^--field: at t = 0: expected \(64, 2\) of torch.float64, got \(64, 2\) of torch.float32; try --dtype",
+        ),
+        ("network32", r"^--field: at t = 0: RuntimeError: .*; try --dtype float32, if that is what a network"),
+        ("convolution", r"^--field: at t = 0: RuntimeError: .*; try --dtype float32, if that is what a network"),
+        ("energy", r"^--field: at t = 0: .* does not require grad .* take torch.func.grad .* torch.func.vmap"),
         ("flat_late", r"^--field: at t = 0.75: expected \(64, 2\) .*, got \(64, 1\)"),
         ("nan_late", r"^--field: at t = 0.5: expected finite numbers, got NaN or infinity for 64 of 64 particles"),
         ("nan_derivative", r"^--field: at t = 0: derivative in y is NaN or infinite for 64 of 64 particles"),
@@ -166,6 +179,8 @@ def test_a_field_that_bounds_cannot_use_is_refused_with_flag_and_time(field: str
         "large",
         "network",
         "dropout",
+        "energy_func",
+        "energy_rows",
     ],
 )
 def test_no_sound_field_is_refused(field: str, dtype: str) -> None:
@@ -178,6 +193,18 @@ def test_no_sound_field_is_refused(field: str, dtype: str) -> None:
 def test_single_precision_still_finds_a_wrong_derivative(field: str) -> None:
     with pytest.raises(UsageError, match="expected a derivative"):
         validate(own(field), "float32")
+
+
+def test_a_double_network_in_single_precision_is_told_its_dtype() -> None:
+    with pytest.raises(UsageError, match="; try --dtype float64, if that is what a network"):
+        validate(own("network"), "float32")
+
+
+def test_a_class_is_no_field() -> None:
+    with pytest.raises(
+        UsageError, match="^--field: expected something to call .*, got the class A_class; make an inst"
+    ):
+        named("own_flows:A_class", "--field")
 
 
 def test_kinks_on_the_points_of_the_data_are_no_wrong_derivative(tmp_path: Path) -> None:
