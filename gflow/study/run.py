@@ -57,6 +57,7 @@ def redraw(study: Study[Any, Any], store: Store) -> int:
     from gflow.study.report import render
 
     stored = store.load_config()
+    store.refuse_study(stored, study.name, "--report")
     try:
         config = from_json(type(study.presets["default"]), stored["config"])
     except (ValueError, KeyError) as error:

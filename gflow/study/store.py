@@ -155,10 +155,19 @@ class Store:
     def refuse_other(self, identity: Mapping[str, Any]) -> None:
         """Raise UsageError naming the keys that differ where the folder was made by another config."""
         stored = self.load_config()
+        self.refuse_study(stored, identity["study"], "--resume")
         changed = list(differences({k: stored.get(k) for k in identity}, dict(identity)))
         if changed:
             raise UsageError(
                 f"--resume: expected the config that {self.folder} was made with, got another: {'; '.join(changed)}"
+            )
+
+    def refuse_study(self, stored: Mapping[str, Any], name: str, flag: str) -> None:
+        """Raise UsageError where the folder holds a run of another study, whose every setting would differ."""
+        if stored["study"] != name:
+            held = stored["study"]
+            raise UsageError(
+                f"{flag}: expected a run of the study {name}, got {self.folder}, which holds the study {held}"
             )
 
 

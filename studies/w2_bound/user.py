@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 from gflow.problems import read_cloud
 from gflow.problems.distribution import normal
 from gflow.study import UsageError
+from studies.flags import shown
 from studies.w2_bound.config import cases
 from studies.w2_bound.own_field import UserField, named
 from studies.w2_bound.probe import probe
@@ -22,6 +23,10 @@ from studies.w2_bound.problem import Diffusion, named_path
 if TYPE_CHECKING:
     from studies.w2_bound.config import Config
 
+_SETTINGS = {
+    *("n", "n_cloud", "eps", "steps", "sde_steps", "stops", "noise"),
+    *("train_steps", "width", "floor_repeats", "variation_nodes"),
+}
 _LEAST_DATA = 8
 _LEAST_START = 4
 _PROBED = 64  # points on which a field is tried
@@ -85,6 +90,29 @@ def _check_together(config: Config) -> None:
         given = getattr(config, name)
         if not used and given != default[name]:
             raise UsageError(f"--{name}: needs {wanted} and has no effect without; got {given}")
+    if own or config.data:
+        _check_sweeps(config)
+
+
+def _check_sweeps(config: Config) -> None:
+    """Refuse settings of the published cases beside a case of the user's that does not read them.
+
+    A preset sets them too, so that only a value that no preset has is known to be typed.
+    """
+    from studies.w2_bound import STUDY
+
+    beside = "--field" if config.field else "--score" if config.score else "--data"
+    used = {"floor_repeats"}
+    if config.data:
+        used |= {"n_cloud", "variation_nodes"} | (set() if config.score else {"train_steps", "width"})
+    elif config.start.startswith("normal:"):
+        used |= {"n"}
+    for name in sorted(_SETTINGS - used):
+        given = getattr(config, name)
+        if all(given != getattr(preset, name) for preset in STUDY.presets.values()):
+            flag, value = f"--{name.replace('_', '-')}", given if isinstance(given, int) else shown(given)
+            rest = f"{beside} and a file of --start" if name == "n" and not config.data else beside
+            raise UsageError(f"{flag}: has no effect beside {rest}; leave it out, got {value}")
 
 
 def inputs(config: Config) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -53,6 +54,7 @@ def test_the_run_ends_with_its_report_and_all_claims_hold(run, records):
     assert code == 0
     assert {record.case for record in records} == set(CASES)
     text = (folder / "report.md").read_text()
+    assert re.match(r".*\d schemes of \d+ show the order of their name", text, re.DOTALL)
     assert "published schemes for games and critics do not" in text
     assert "NaN" not in text
     assert set(verdicts(records).values()) == {"ok"}
@@ -158,3 +160,9 @@ def test_bad_settings_are_refused_by_their_flag(changes, message):
         validate(replace(Config(), **changes), "float64")
     with pytest.raises(UsageError, match="--dtype: orders are measured in float64"):
         validate(Config(), "float32")
+
+
+def test_one_scheme_is_spoken_of_in_the_singular(records):
+    heun = [record for record in records if record.case == "gaussian/heun"]
+    text = report(STUDY.presets["smoke"], heun, {}).markdown
+    assert "1 scheme of 1 shows the order of its name" in text

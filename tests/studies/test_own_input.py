@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -201,9 +202,7 @@ def test_a_double_network_in_single_precision_is_told_its_dtype() -> None:
 
 
 def test_a_class_is_no_field() -> None:
-    with pytest.raises(
-        UsageError, match="^--field: expected something to call .*, got the class A_class; make an inst"
-    ):
+    with pytest.raises(UsageError, match="^--field: expected something to call .*, got the class A_class; make"):
         named("own_flows:A_class", "--field")
 
 
@@ -374,6 +373,43 @@ def test_times_are_finite(name: str) -> None:
 def test_a_flag_without_effect_is_refused_with_what_it_needs(settings: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=f"^{message}"):
         validate(Config(**settings), "float64")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--field own_flows:spiral --steps 7", "--steps: has no effect beside --field; leave it out, got 7"),
+        ("--field own_flows:spiral --eps 0.3 0.4", "--eps: has no effect beside --field; leave it out, got 0.3 0.4"),
+        ("--field own_flows:spiral --width 17", "--width: has no effect beside --field; leave it out, got 17"),
+        ("--field own_flows:spiral --n-cloud 9", "--n-cloud: has no effect beside --field; leave it out, got 9"),
+        ("--score own_flows:spiral --noise 3", "--noise: has no effect beside --score; leave it out, got 3"),
+        (
+            "--field own_flows:spiral --start cloud.npy --n 9",
+            "--n: has no effect beside --field and a file of --start; leave it out, got 9",
+        ),
+    ],
+)
+@pytest.mark.parametrize("preset", ["smoke", "default", "paper"])
+def test_a_sweep_beside_a_field_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], preset: str, flags: str, message: str
+) -> None:
+    command = [*flags.split(), "--reference", "own_flows:spiral", "--preset", preset, "--dry-run"]
+    assert STUDY.main(command) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+@pytest.mark.parametrize("preset", ["smoke", "default", "paper"])
+@pytest.mark.parametrize("name", ["n", "n_cloud", "eps", "steps", "noise", "train_steps", "width", "variation_nodes"])
+def test_a_setting_is_refused_beside_data_just_where_it_has_no_effect(tmp_path: Path, preset: str, name: str) -> None:
+    np.save(tmp_path / "cloud.npy", np.random.default_rng(0).normal(size=(40, 2)))
+    given = {"eps": (0.3,), "steps": (7,), "noise": (3.0,), "variation_nodes": 21}.get(name, 27)
+    config = replace(STUDY.presets[preset], data=str(tmp_path / "cloud.npy"))
+    validate(config, "float64")
+    if name in ("n_cloud", "train_steps", "width", "variation_nodes"):
+        validate(replace(config, **{name: given}), "float64")
+        return
+    with pytest.raises(UsageError, match=rf"^--{name}: has no effect beside --data"):
+        validate(replace(config, **{name: given}), "float64")
 
 
 @pytest.mark.parametrize(

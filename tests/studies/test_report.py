@@ -146,6 +146,28 @@ def test_the_answer_is_three_sentences_with_numbers_of_the_rows():
     assert all(word in opening for word in words)
 
 
+def at_distance(value: float) -> Any:
+    return lambda row: {"budget": {**row["budget"], "measured": exact(value)}}
+
+
+@pytest.mark.parametrize(
+    ("low", "words"),
+    [
+        (("mixture/error/0.1",), ""),
+        (("mixture/error/0.1", "digits/ode"), ", most of them at that floor, where finite clouds hardly tell"),
+        (("mixture/error/0.1", "mixture/network/uniform", "digits/ode"), ", all at that floor"),
+    ],
+)
+def test_the_opening_says_where_most_distances_are_at_the_sampling_floor(low, words):
+    records, arrays = run(seeds=(0,))
+    for case in low:
+        records = changed(records, case, at_distance(0.2))
+    opening = report(SMALL, records, arrays).markdown.split("\n\n")[0]
+    assert words in opening
+    assert ("at that floor" in opening) == bool(words)
+    assert opening.count(". ") == 2
+
+
 def test_the_distance_of_two_samples_is_not_called_an_error_of_the_sampler():
     """W2B-16: Monte Carlo belongs to the clouds, and without data nothing is said of them."""
 
@@ -198,6 +220,12 @@ def test_a_model_equal_to_its_reference_has_no_ratios_but_a_report():
     made = report(USERS["field"], changed(records, "field", lambda _: same), arrays)
     assert_sound(made)
     assert "coincides" in made.markdown
+    zero = lambda row: same | {"budget": row["budget"] | {"terms": row["budget"]["terms"] | {"model": exact(0.0)}}}  # noqa: E731
+    made = report(USERS["field"], changed(records, "field", zero), arrays)
+    opening = made.markdown.split("\n\n")[0]
+    assert "exactly as the reference does: the model term of the budget is 0" in opening
+    assert opening.count(". ") == 2
+    assert not re.search(r"\|\s*↓\s*\|", made.markdown)
 
 
 @pytest.fixture(scope="module")

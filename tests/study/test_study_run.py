@@ -196,6 +196,20 @@ def test_another_config_is_refused_with_the_keys_that_differ(
     assert (tmp_path / "a/rows.jsonl").read_bytes() == before
 
 
+@pytest.mark.parametrize("flag", ["--resume", "--report"])
+def test_the_folder_of_another_study_is_refused_by_its_name(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    run("a", "--seeds", "0")
+    other = tmp_path / "a/config.json"
+    other.write_text(json.dumps(json.loads(other.read_text()) | {"study": "orders", "config": {"elsewhere": 1}}))
+    capsys.readouterr()
+    assert (run("a", "--resume") if flag == "--resume" else STUDY.main(["--report", str(tmp_path / "a")])) == 2
+    assert capsys.readouterr().err == (
+        f"error: {flag}: expected a run of the study {STUDY.name}, got {tmp_path / 'a'}, which holds the study orders\n"
+    )
+
+
 def test_another_input_file_is_refused(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "data.txt"
     data.write_text("one")

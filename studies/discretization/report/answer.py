@@ -24,9 +24,10 @@ def _kept(found: Sequence[Group]) -> str:
         return ""
     rest = [g for g in plain if g not in good]
     refuted = [g.label for g in rest if "REFUTED" in g.verdicts]
-    tail = f", {len(rest)} are not settled at these steps" if rest else ""
+    tail = f", {len(rest)} {'is' if len(rest) == 1 else 'are'} not settled at these steps" if rest else ""
     tail += f" and {listed(refuted)} is refuted" if refuted else ""
-    return f"{count(len(good), 'scheme')} of {len(plain)} show the order of their name within {WITHIN}{tail}."
+    shows = "shows the order of its name" if len(good) == 1 else "show the order of their name"
+    return f"{count(len(good), 'scheme')} of {len(plain)} {shows} within {WITHIN}{tail}."
 
 
 def _lost(found: Sequence[Group]) -> str:

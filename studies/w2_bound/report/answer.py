@@ -8,7 +8,17 @@ from collections.abc import Sequence
 from gflow.study import table
 from studies.numbers import count, factor, factors, factors_between, interval, listed, log10_of, number, spread
 from studies.repeats import of_kind
-from studies.w2_bound.report.rows import Group, headline, label, middle, sweep, target_name, term_name, weight
+from studies.w2_bound.report.rows import (
+    Group,
+    headline,
+    label,
+    middle,
+    near_floor,
+    sweep,
+    target_name,
+    term_name,
+    weight,
+)
 
 _TARGETS = {"p_0": "fresh data", "p_stop": "the reference's own cloud"}
 
@@ -44,13 +54,28 @@ def _how_far(chosen: Sequence[Group]) -> str:
     target = targets.pop() if len(targets) == 1 else "its target"
     parts = [f"at {interval(g.measured)} on {where(g)} ({interval(g.floor)})" for g in chosen]
     floor = "in parentheses: two independent samples of the reference law"
-    return f"In $W_2$ from {target} ({floor}), the sampler ends {listed(parts)}."
+    return f"In $W_2$ from {target} ({floor}), the sampler ends {listed(parts)}{_at_floor(chosen)}."
+
+
+def _at_floor(chosen: Sequence[Group]) -> str:
+    """Said where most of the distances to data are no larger than those of two samples of one law."""
+    against_data = [g for g in chosen if g.target == "p_0"]
+    low = [g for g in against_data if near_floor(g)]
+    if 2 * len(low) <= len(against_data):
+        return ""
+    these = "which is" if len(against_data) == 1 else "all" if len(low) == len(against_data) else "most of them"
+    return f", {these} at that floor, where finite clouds hardly tell a sampler from data"
 
 
 def _how_well(chosen: Sequence[Group]) -> str:
     known = [(g, ratio) for g in chosen if (ratio := g.log_ratio("pathwise")) is not None]
     if not known:
-        return "The model's cloud coincides with the reference's, so no bound can be compared with their $W_2$."
+        if any(g.terms["model"].mean > 0 for g in chosen):
+            return "The model's cloud coincides with the reference's, so no bound can be compared with their $W_2$."
+        return (
+            "The model moves its cloud exactly as the reference does: the model term of the budget is 0, as is the "
+            "$W_2$ of the two clouds, and no bound can be compared with it."
+        )
     parts = [f"{factors(ratio)} times{_published(g)} on {where(g)}" for g, ratio in known]
     form = " (in parentheses: the published form)" if any("global" in g.rungs for g, _ in known) else ""
     return f"Over the exact $W_2$ of its own two clouds, the `pathwise` bound{form} is {listed(parts)}."

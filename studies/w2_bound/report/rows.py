@@ -147,6 +147,11 @@ def headline(found: Sequence[Group]) -> list[Group]:
     return named or of_kind(found, "mixture")[:1]
 
 
+def near_floor(group: Group) -> bool:
+    """Whether the measured W2 is hardly more than that of two samples of the reference law."""
+    return group.measured.mean < 1.2 * group.floor.mean
+
+
 def resolution(group: Group) -> float:
     """Upper end over value of the bound by variation of constants, the worst of the seeds."""
     return max(

@@ -17,6 +17,7 @@ from studies.w2_bound.report.rows import (
     RESOLVED,
     Group,
     distinct,
+    near_floor,
     resolution,
     sign_gain,
     sweep,
@@ -217,7 +218,7 @@ def _open(found: Sequence[Group]) -> Iterator[str]:
         yield f"Claims about medians need {MANY} seeds; none is made for the {count(few, 'case')} with fewer."
     own = [g for g in distinct(found) if g.case.kind != "tight"]
     against_data = [g for g in own if g.target == "p_0"]
-    below = [g for g in against_data if g.measured.mean < 1.2 * g.floor.mean]
+    below = [g for g in against_data if near_floor(g)]
     if below:
         yield (
             f"In {len(below)} of {len(against_data)} cases the measured W2 is below "

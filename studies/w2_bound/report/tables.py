@@ -218,7 +218,8 @@ def _mean(values: Sequence[float]) -> Estimate:
 
 def _ratio(group: Group, name: str) -> str:
     """Bound over W2, the median over the seeds."""
-    return factors(group.log_ratio(name)) + _mark(group, name) if name in group.rungs else ""
+    ratio = group.log_ratio(name) if name in group.rungs else None
+    return factors(ratio) + _mark(group, name) if ratio is not None else ""
 
 
 def _value(group: Group, name: str) -> str:
