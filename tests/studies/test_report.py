@@ -168,6 +168,14 @@ def test_the_opening_says_where_most_distances_are_at_the_sampling_floor(low, wo
     assert opening.count(". ") == 2
 
 
+def test_a_distance_above_the_floor_by_its_interval_is_not_at_it():
+    records, arrays = run(seeds=(0,))
+    for case in ("mixture/error/0.1", "mixture/network/uniform", "digits/ode"):
+        records = changed(records, case, at_distance(0.2))
+        records = changed(records, case, lambda _: {"sampling_floor": Estimate(0.18, 0.17, 0.19, 5, 0.95)})
+    assert "at that floor" not in report(SMALL, records, arrays).markdown.split("\n\n")[0]
+
+
 def test_the_distance_of_two_samples_is_not_called_an_error_of_the_sampler():
     """W2B-16: Monte Carlo belongs to the clouds, and without data nothing is said of them."""
 
@@ -221,7 +229,10 @@ def test_a_model_equal_to_its_reference_has_no_ratios_but_a_report():
     assert_sound(made)
     assert "coincides" in made.markdown
     zero = lambda row: same | {"budget": row["budget"] | {"terms": row["budget"]["terms"] | {"model": exact(0.0)}}}  # noqa: E731
-    made = report(USERS["field"], changed(records, "field", zero), arrays)
+    flat = {key: {k: 0 * v for k, v in stored.items()} for key, stored in arrays.items()}
+    made = report(USERS["field"], changed(records, "field", zero), flat)
+    assert_sound(made)
+    assert "where" not in made.figures
     opening = made.markdown.split("\n\n")[0]
     assert "exactly as the reference does: the model term of the budget is 0" in opening
     assert opening.count(". ") == 2

@@ -10,10 +10,10 @@ from studies.numbers import count, factor, factors, factors_between, interval, l
 from studies.repeats import of_kind
 from studies.w2_bound.report.rows import (
     Group,
+    at_floor,
     headline,
     label,
     middle,
-    near_floor,
     sweep,
     target_name,
     term_name,
@@ -60,7 +60,7 @@ def _how_far(chosen: Sequence[Group]) -> str:
 def _at_floor(chosen: Sequence[Group]) -> str:
     """Said where most of the distances to data are no larger than those of two samples of one law."""
     against_data = [g for g in chosen if g.target == "p_0"]
-    low = [g for g in against_data if near_floor(g)]
+    low = [g for g in against_data if at_floor(g)]
     if 2 * len(low) <= len(against_data):
         return ""
     these = "which is" if len(against_data) == 1 else "all" if len(low) == len(against_data) else "most of them"

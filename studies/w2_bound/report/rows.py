@@ -152,6 +152,11 @@ def near_floor(group: Group) -> bool:
     return group.measured.mean < 1.2 * group.floor.mean
 
 
+def at_floor(group: Group) -> bool:
+    """Whether the measured W2 is near the floor, and their intervals meet: no difference from it is seen."""
+    return near_floor(group) and group.measured.lo <= group.floor.hi
+
+
 def resolution(group: Group) -> float:
     """Upper end over value of the bound by variation of constants, the worst of the seeds."""
     return max(

@@ -55,7 +55,8 @@ class Along:
 
 def where(found: Sequence[Group], arrays: Arrays) -> Drawn | None:
     """Entering and arriving error above, distance of the coupling below, one column a case."""
-    stored = [group for group in headline(found)[:3] if all(r.row["arrays"] in arrays for r in group.records)]
+    there = [group for group in headline(found)[:3] if all(r.row["arrays"] in arrays for r in group.records)]
+    stored = [group for group in there if _enters(group, arrays)]
     chosen = [group for group in stored if _is_finite(group, arrays)]
     profiles = [_along(group, arrays) for group in chosen]
     if not profiles:
@@ -94,6 +95,11 @@ def where(found: Sequence[Group], arrays: Arrays) -> Drawn | None:
         f"(`pathwise`). Below, the distance of the synchronous coupling. {sizes(chosen, 'bands')}."
         + "".join(f" Not drawn, for it overflows: {group.label}." for group in stored if group not in chosen),
     )
+
+
+def _enters(group: Group, arrays: Arrays) -> bool:
+    """Whether any error enters: none does where the model is the reference."""
+    return any(bool((arrays[row["arrays"]]["entering"] > 0).any()) for row in group.rows)
 
 
 def _is_finite(group: Group, arrays: Arrays) -> bool:
