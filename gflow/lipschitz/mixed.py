@@ -32,7 +32,7 @@ class AffineMix:
     """v_k at the points, up to a shift common to all k."""
     scores: Float[Tensor, "n k d"]
     """Gradients s_k of the logits, up to a shift common to all k."""
-    slopes: Float[Tensor, "j d d"]
+    slopes: Float[Tensor, "i d d"]
     """K_k."""
     precisions: Float[Tensor, "j d d"]
     """P_k, symmetric."""

@@ -197,7 +197,7 @@ def test_interpolants_have_the_defect_that_the_order_needs():
 
 @pytest.mark.parametrize("form", [Form.PATHWISE, Form.RIGOROUS], ids=["pathwise", "rigorous"])
 def test_steps_for_a_w2_meet_it_without_waste(form):
-    v, x0 = four_modes(20)
+    v, x0 = four_modes(8)
     ball = FieldLogNorm(v, 1)
     n, made = steps_for(v, x0, 0.0, 3.0, method=ExplicitRK(HEUN), w2=0.02, form=form, first=4, most=2000, ball=ball)
     bound = made.value(form)

@@ -83,6 +83,19 @@ def test_orc_6_the_flow_between_mixtures_is_bounded_in_both_directions(pair, t, 
     check(RectifiedFlow(LINEAR, *pair), t, x, radii, direction, seed)
 
 
+def test_orc_6_slopes_may_be_shared_where_covariances_are_not():
+    """At the noise's end all pairs move by -y, whatever their covariances."""
+    pair = [mixture_of(covariances) for covariances in ((1.0, 2.0), (0.5, 3.0))]
+    x, radii = balls(2, 0, -1.0)
+    for direction in (1, -1):
+        check(RectifiedFlow(LINEAR, *pair), 0.0, x, radii, direction, 0)
+
+
+def mixture_of(variances):
+    means = torch.tensor([[1.0, 0.0], [-1.0, 0.5]], dtype=F64)
+    return GaussianMixture(torch.tensor([0.3, 0.7], dtype=F64), means, torch.tensor(variances, dtype=F64))
+
+
 @given(ends(), floats(0.05, 0.95), directions, seeds)
 def test_the_bound_between_mixtures_grows_with_the_radius_and_without_a_jump(pair, t, direction, seed):
     field, x = RectifiedFlow(LINEAR, *pair), points(8, pair[0].dim, seed)

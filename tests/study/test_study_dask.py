@@ -72,6 +72,11 @@ def test_a_scheduler_that_is_lost_ends_the_run_in_one_line_and_keeps_its_rows(
 
 
 @pytest.mark.slow
+def _heed_interrupts() -> None:
+    """A shell without job control has its background jobs, and all their children, ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_an_interrupt_of_the_process_group_is_one_line_and_keeps_the_rows(tmp_path: Path) -> None:
     flags = ["--out", str(tmp_path / "a"), "--pause", "0.5", "--workers", "2", "--seeds", "0-9"]
     path = tmp_path / "a/rows.jsonl"
@@ -81,6 +86,7 @@ def test_an_interrupt_of_the_process_group_is_one_line_and_keeps_the_rows(tmp_pa
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=_heed_interrupts,
     ) as driver:
         deadline = time.monotonic() + 120
         while not (path.exists() and path.read_bytes().count(b"\n") >= 1):
