@@ -84,6 +84,7 @@ optimal at every time.
 
 {lost}
 {placed(drawn, "games")}
+
 {_critics(found)}"""
 
 
@@ -96,8 +97,7 @@ def _critics(found: Sequence[Group]) -> str:
         shown = [f"{number(g.errors[-1].mean)} for k = {g.case.problem.split('-')[0]}" for g in inner]
         parts.append(
             f"With k Euler steps per critic the order stays 1 and the error grows with k (PARAM-8): {listed(shown)}, "
-            f"at "
-            f"{inner[0].steps[-1]} steps."
+            f"at {inner[0].steps[-1]} steps."
         )
     if lag and lag[0].order is not None:
         parts.append(
