@@ -5,6 +5,7 @@ from gflow.bounds.certificate import Certificate, Form, Status, certify, steps_f
 from gflow.bounds.climbing import Account, Ladder, Profile
 from gflow.bounds.continuous import ladder
 from gflow.bounds.discrete import discrete_ladder
+from gflow.bounds.gradient_flow import gradient_flow_bound
 from gflow.bounds.published import (
     cauchy_schwarz_bound,
     global_bound,
@@ -33,6 +34,7 @@ __all__ = [
     "certify",
     "discrete_ladder",
     "global_bound",
+    "gradient_flow_bound",
     "gronwall_bound",
     "initial_error_bound",
     "ladder",

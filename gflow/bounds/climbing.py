@@ -168,15 +168,19 @@ def default_tolerance(x: Float[Tensor, "n d"]) -> float:
 
 
 def model_error(
-    f: VelocityField[Tensor], g: VelocityField[Tensor], s: float, x: Float[Tensor, "n d"]
+    f: VelocityField[Tensor],
+    g: VelocityField[Tensor],
+    s: float,
+    x: Float[Tensor, "n d"],
+    names: tuple[str, str] = ("f", "g"),
 ) -> Float[Tensor, "n d"]:
-    """(f - g)(x) at sampling time s.
+    """(f - g)(x) at sampling time s; ``names`` are those of the two fields in messages.
 
     Raises:
         ValueError: a field returns another shape or dtype, NaN or infinity.
     """
     values = f(s, x), g(s, x)
-    for name, value in zip("fg", values, strict=True):
+    for name, value in zip(names, values, strict=True):
         if value.shape != x.shape or value.dtype != x.dtype:
             got = f"{tuple(value.shape)} of {value.dtype}"
             raise ValueError(f"{name} at s = {s:.6g}: expected {tuple(x.shape)} of {x.dtype}, got {got}")

@@ -4,6 +4,7 @@ from gflow.fields.affine import AffineGenerator, FrozenCritic, LaggingCritic
 from gflow.fields.diffusion import ProbabilityFlow, ReverseDrift
 from gflow.fields.direction import Reversed, reverse
 from gflow.fields.displacement import GaussianDisplacement
+from gflow.fields.gradient_flow import GaussianKLFlow
 from gflow.fields.rectified import RectifiedFlow
 from gflow.fields.time_change import TimeChange
 
@@ -11,6 +12,7 @@ __all__ = [
     "AffineGenerator",
     "FrozenCritic",
     "GaussianDisplacement",
+    "GaussianKLFlow",
     "LaggingCritic",
     "ProbabilityFlow",
     "RectifiedFlow",

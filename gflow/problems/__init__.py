@@ -16,7 +16,7 @@ from gflow.problems.games import (
 )
 from gflow.problems.gaussian import Gaussian
 from gflow.problems.mixture import GaussianMixture
-from gflow.problems.oracles import gaussian_flow_map
+from gflow.problems.oracles import gaussian_flow_map, gaussian_jko_step, langevin_stationary
 from gflow.problems.path import Path, Schedule
 from gflow.problems.schedules import LINEAR, VE, VP, Linear
 
@@ -45,7 +45,9 @@ __all__ = [
     "digits",
     "eight_gaussians",
     "gaussian_flow_map",
+    "gaussian_jko_step",
     "grid_mixture",
+    "langevin_stationary",
     "moons",
     "read_cloud",
     "ring_mixture",
