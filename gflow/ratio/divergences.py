@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from gflow.ratio.divergence import Elementwise, FDivergence, Output
-from gflow.ratio.stable import expm1, log_one_minus_exp, softplus
+from gflow.ratio.stable import expm1, log_one_minus_exp, sigmoid, softplus
 
 _LINE = (-math.inf, math.inf)
 
@@ -120,8 +120,8 @@ GAN = FDivergence(
     saturating=softplus,
     conjugate=_below(0.0, lambda t: -log_one_minus_exp(t)),
     domain=(-math.inf, 0.0),
-    saturating_rate=torch.sigmoid,
-    alternative_rate=lambda d: torch.sigmoid(-d),
+    saturating_rate=sigmoid,
+    alternative_rate=lambda d: sigmoid(-d),
     at_equality=-2.0 * math.log(2.0),
 )
 """``2 JS(p, q) - 2 log 2``, f = r log r - (1 + r) log(1 + r), of the minimax GAN (Goodfellow et al. 2014)."""

@@ -8,7 +8,7 @@ import torch
 
 from gflow.ratio.divergences import GAN, REVERSE_KL
 from gflow.ratio.loss import GeneratorLoss, exponential
-from gflow.ratio.stable import softplus
+from gflow.ratio.stable import sigmoid, softplus
 
 LOGIT = GeneratorLoss(
     name="logit",
@@ -22,7 +22,7 @@ LOGIT = GeneratorLoss(
 SATURATING = GeneratorLoss(
     name="saturating",
     h=softplus,
-    h_prime=torch.sigmoid,
+    h_prime=sigmoid,
     descends="2 JS(p, q)",
     phi=lambda d: GAN.swapped(-d),
 )
@@ -31,7 +31,7 @@ SATURATING = GeneratorLoss(
 NON_SATURATING = GeneratorLoss(
     name="non-saturating",
     h=lambda d: -softplus(-d),
-    h_prime=lambda d: torch.sigmoid(-d),
+    h_prime=lambda d: sigmoid(-d),
     descends="2 KL((p+q)/2||p)",
     phi=lambda d: (1.0 + (-d).exp()) * softplus(-d),
 )
@@ -53,19 +53,19 @@ ARCSINH = GeneratorLoss(
 
 LSGAN = GeneratorLoss(
     name="LSGAN to 1",
-    h=lambda d: -0.5 * torch.sigmoid(-d).square(),
-    h_prime=lambda d: torch.sigmoid(-d).square() * torch.sigmoid(d),
+    h=lambda d: -0.5 * sigmoid(-d).square(),
+    h_prime=lambda d: sigmoid(-d).square() * sigmoid(d),
     descends="KL(p||p+q) - int p^2/(2(p+q))",
-    phi=lambda d: -softplus(-d) - 0.5 * torch.sigmoid(d),
+    phi=lambda d: -softplus(-d) - 0.5 * sigmoid(d),
 )
 """``E (S - 1)^2 / 2`` with the least-squares critic S = sigma(D) (Mao et al. 2017): the fake's target is 1."""
 
 LSGAN_HALF = GeneratorLoss(
     name="LSGAN to 1/2",
     h=lambda d: -0.125 * (0.5 * d).tanh().square(),
-    h_prime=lambda d: -0.5 * (0.5 * d).tanh() * torch.sigmoid(d) * torch.sigmoid(-d),
+    h_prime=lambda d: -0.5 * (0.5 * d).tanh() * sigmoid(d) * sigmoid(-d),
     descends="(KL(p||p+q) - int p^2/(p+q))/2, which is no divergence",
-    phi=lambda d: -0.5 * (softplus(-d) + torch.sigmoid(d)),
+    phi=lambda d: -0.5 * (softplus(-d) + sigmoid(d)),
     falls_on=(0.0, math.inf),
 )
 """``E (S - 1/2)^2 / 2``, S = sigma(D): where p > q it drives mass away from what q lacks."""
@@ -83,8 +83,8 @@ def shifted(C: float, /) -> GeneratorLoss:
     return GeneratorLoss(
         name=f"saturating, shifted by {C:g}",
         h=lambda d: softplus(d + C),
-        h_prime=lambda d: torch.sigmoid(d + C),
-        descends=f"skewed JS with prior ratio e^{-C:g}",
+        h_prime=lambda d: sigmoid(d + C),
+        descends=f"KL(q||m) + e^{C:g} KL(p||m), m = (q + e^{C:g} p)/(1 + e^{C:g}): a skewed JS",
         phi=lambda d: -(-d).exp() * softplus(d + C) - scale * softplus(-(d + C)),
     )
 

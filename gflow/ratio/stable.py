@@ -15,6 +15,11 @@ def softplus(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return -logsigmoid(-x)
 
 
+def sigmoid(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """``1/(1 + e^-x)`` with gradient ``sigma(x) sigma(-x)``: torch's own is ``s (1 - s)``, in float32 0 from 17 on."""
+    return logsigmoid(x).exp()
+
+
 def expm1(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """``e^x - 1`` with gradient ``e^x``: torch's own has ``expm1(x) + 1``, which in float32 is 0 below x = -17."""
     near = x.abs() < 1.0
