@@ -4,7 +4,6 @@ The sign is fixed here once: d = log r = log p_data - log q_model. Knows no velo
 """
 
 from gflow.ratio.checker import Check, Identity, IdentityError, check_divergence, check_loss
-from gflow.ratio.divergence import FDivergence, Output
 from gflow.ratio.divergences import (
     DIVERGENCES,
     GAN,
@@ -16,6 +15,7 @@ from gflow.ratio.divergences import (
     SQUARED_HELLINGER,
     divergence,
 )
+from gflow.ratio.f_divergence import CriticOutput, FDivergence
 from gflow.ratio.loss import GeneratorLoss, alternative, exponential, frozen_naive, saturating
 from gflow.ratio.losses import (
     ARCSINH,
@@ -54,7 +54,7 @@ __all__ = [
     "GeneratorLoss",
     "Identity",
     "IdentityError",
-    "Output",
+    "CriticOutput",
     "alternative",
     "check_divergence",
     "check_loss",

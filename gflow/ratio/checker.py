@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gflow.ratio.divergence import Elementwise, FDivergence
+from gflow.ratio.f_divergence import Elementwise, FDivergence
 from gflow.ratio.loss import GeneratorLoss
 
 Grid = Float[Tensor, " n"]
@@ -75,7 +75,6 @@ def check_divergence(f: FDivergence, /) -> Check:
         TypeError: a function that does not keep shape and dtype; the message names it.
     """
     d = torch.linspace(-4.0, 4.0, 161, dtype=torch.float64)
-    r, t, slope = d.exp(), f.f_prime(d), _derivative(f.f_prime)(d)
     _require_elementwise(
         f.name,
         {
@@ -90,6 +89,7 @@ def check_divergence(f: FDivergence, /) -> Check:
             "log_ratio": f.log_ratio,
         },
     )
+    r, t, slope = d.exp(), f.f_prime(d), _derivative(f.f_prime)(d)
     value, conjugate = f.f(d), f.conjugate(t)
     size = 1.0 + r + (r * t).abs() + value.abs()
     origin = torch.zeros(1, dtype=torch.float64)
@@ -175,8 +175,8 @@ def _require_elementwise(subject: str, functions: Mapping[str, Elementwise]) -> 
         d = torch.linspace(-1.0, 1.0, 6, dtype=dtype).reshape(2, 3)
         for name, function in functions.items():
             found = function(d)
-            if found.shape != d.shape or found.dtype != dtype:
+            if not isinstance(found, Tensor) or found.shape != d.shape or found.dtype != dtype:
+                got = f"{tuple(found.shape)} {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
                 raise TypeError(
-                    f"{subject}: {name} must be elementwise and keep the dtype, "
-                    f"got {tuple(found.shape)} {found.dtype} from {tuple(d.shape)} {dtype}"
+                    f"{subject}: {name} must be elementwise and keep the dtype, got {got} from {tuple(d.shape)} {dtype}"
                 )

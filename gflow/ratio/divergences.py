@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from gflow.ratio.divergence import Elementwise, FDivergence, Output
+from gflow.ratio.f_divergence import CriticOutput, Elementwise, FDivergence
 from gflow.ratio.stable import expm1, log_one_minus_exp, sigmoid, softplus
 
 _LINE = (-math.inf, math.inf)
@@ -46,7 +46,7 @@ KL = FDivergence(
     domain=_LINE,
     saturating_rate=torch.exp,
     alternative_rate=torch.ones_like,
-    output=Output(activation=torch.clone, conjugate=lambda D: (D - 1.0).exp(), log_ratio=lambda D: D - 1.0),
+    output=CriticOutput(activation=torch.clone, conjugate=lambda D: (D - 1.0).exp(), log_ratio=lambda D: D - 1.0),
 )
 """``int p log(p/q)``, f = r log r: forward KL for a model q."""
 
@@ -71,7 +71,7 @@ PEARSON = FDivergence(
     domain=_LINE,
     saturating_rate=lambda d: 2.0 * (2.0 * d).exp(),
     alternative_rate=lambda d: 2.0 * d.exp(),
-    output=Output(
+    output=CriticOutput(
         activation=torch.clone,
         conjugate=_pearson_conjugate,
         log_ratio=lambda D: (0.5 * D).log1p(),
@@ -88,7 +88,7 @@ NEYMAN = FDivergence(
     domain=(-math.inf, 1.0),
     saturating_rate=lambda d: 2.0 * (-d).exp(),
     alternative_rate=lambda d: 2.0 * (-2.0 * d).exp(),
-    output=Output(
+    output=CriticOutput(
         activation=lambda D: -expm1(-D),
         conjugate=lambda D: -2.0 * expm1(-0.5 * D),
         log_ratio=lambda D: 0.5 * D,
@@ -105,7 +105,7 @@ SQUARED_HELLINGER = FDivergence(
     domain=(-math.inf, 1.0),
     saturating_rate=lambda d: 0.5 * (0.5 * d).exp(),
     alternative_rate=lambda d: 0.5 * (-0.5 * d).exp(),
-    output=Output(
+    output=CriticOutput(
         activation=lambda D: -expm1(-D),
         conjugate=expm1,
         log_ratio=lambda D: 2.0 * D,

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gflow.ratio.divergence import Elementwise, FDivergence
+from gflow.ratio.f_divergence import Elementwise, FDivergence
 from gflow.ratio.stable import expm1
 
 _REACH = 80.0

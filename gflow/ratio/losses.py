@@ -68,7 +68,10 @@ LSGAN_HALF = GeneratorLoss(
     phi=lambda d: -0.5 * (softplus(-d) + sigmoid(d)),
     falls_on=(0.0, math.inf),
 )
-"""``E (S - 1/2)^2 / 2``, S = sigma(D): where p > q it drives mass away from what q lacks."""
+"""``E (S - 1/2)^2 / 2``, S = sigma(D): where p > q it drives mass away from what q lacks.
+
+In float32 the gradient of ``h`` is rounding beyond |d| = 17, where ``h_prime`` keeps its digits.
+"""
 
 
 def shifted(C: float, /) -> GeneratorLoss:

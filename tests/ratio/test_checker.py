@@ -86,5 +86,7 @@ def test_a_function_that_is_not_elementwise_is_named() -> None:
     with untyped():
         with pytest.raises(TypeError, match="f_prime must be elementwise and keep the dtype"):
             check_divergence(replace(GAN, f_prime=lambda d: GAN.f_prime(d).sum()))
+        with pytest.raises(TypeError, match="alternative_rate must be elementwise and keep the dtype, got float"):
+            check_divergence(replace(GAN, alternative_rate=lambda d: 1.0))
         with pytest.raises(TypeError, match="h_prime must be elementwise and keep the dtype"):
             check_loss(replace(SATURATING, h_prime=lambda d: torch.ones_like(d, dtype=torch.float64)))

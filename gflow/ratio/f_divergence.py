@@ -22,7 +22,7 @@ Elementwise = Callable[[Float[Tensor, "..."]], Float[Tensor, "..."]]
 
 
 @dataclass(frozen=True)
-class Output:
+class CriticOutput:
     """What a critic of outputs D knows of its divergence: T = g(D), f*(g(D)), and the log-ratio it means."""
 
     activation: Elementwise
@@ -63,7 +63,7 @@ class FDivergence:
     """``r f''(r)`` at r = e^d: the same for the generator loss -E T."""
     at_equality: float = 0.0
     """``f(1) = D_f(p||p)``; 0 for what deserves the name divergence."""
-    output: Output | None = None
+    output: CriticOutput | None = None
     """The critic's output, or None: D is the log-ratio."""
 
     def __post_init__(self) -> None:
@@ -90,7 +90,7 @@ class FDivergence:
     def plus(self, constant: float, slope: float, *, name: str) -> FDivergence:
         """With ``f(r) + constant + slope (r - 1)``: D_f plus the constant, and the same saddle (RATIO-3)."""
         lift = slope - constant
-        output = Output(
+        output = CriticOutput(
             lambda D: self.activation(D) + slope, lambda D: self.activated_conjugate(D) + lift, self.log_ratio
         )
         return replace(
