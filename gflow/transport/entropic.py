@@ -37,7 +37,7 @@ class EntropicPlan:
     iterations: int
     """Sinkhorn iterations spent."""
     estimate: Estimate
-    """``min E c + eps KL(plan | product)``: lo = mean = dual, hi = dual + marginal error times a bound of c."""
+    """``min E c + eps KL(plan | product)``: lo = mean = dual, hi = a bound from the marginal error; to rounding."""
 
     def barycentric(self, points: Float[Tensor, "k d"], /) -> Float[Tensor, "k d"]:
         """The entropic map ``T(x) = E[y | x]``, at the rows of x or at any points (Pooladian and Niles-Weed 2021).

@@ -80,8 +80,8 @@ class Sinkhorn:
             start = torch.zeros_like(log_b) if warm_start is None else warm_start.g.to(log_b)
             f, g, error, count = self._iterate((x - centre, log_a), (y - centre, log_b), start, same=same)
             dual = float((log_a.exp() * f).sum() + (log_b.exp() * g).sum())
-            # The dual is concave with gradient b - b', and no soft c-transform varies by more than max c.
-            gap = error * _largest_cost(x - centre, y - centre)
+            # The dual is concave in g with gradient b - b', and the optimal g varies by at most max c.
+            gap = error * (_largest_cost(x - centre, y - centre) + float(g.max() - g.min())) / 2
         estimate = Estimate(dual, dual, dual + gap)
         return EntropicPlan(y.detach(), log_b, f, g, self.eps, error, count, estimate)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import ot
@@ -118,6 +119,14 @@ def test_the_marginal_error_is_that_of_the_plan_written_out():
     dense = (a / a.sum())[:, None] / 6 * torch.exp(log / 0.5)
     torch.testing.assert_close(dense.sum(1), a / a.sum(), rtol=1e-10, atol=0.0)
     assert float((dense.sum(0) - 1 / 6).abs().sum()) == pytest.approx(plan.marginal_error, rel=1e-8)
+
+
+def test_a_bad_warm_start_cannot_fool_the_interval():
+    x, y = points(9, 2, 0), points(6, 2, 1)
+    plan, truth = Sinkhorn(2.0, 2.0)(x, y), Sinkhorn(2.0, TOLERANCE)(x, y).estimate.mean
+    far = Sinkhorn(2.0, 10.0)(x, y, warm_start=replace(plan, g=100 * points(6, 1, 2)[:, 0]))
+    assert far.iterations == 1
+    assert far.estimate.lo < truth < far.estimate.hi
 
 
 def test_a_warm_start_takes_fewer_iterations_to_the_same_plan():

@@ -57,7 +57,8 @@ class NoisyMMDStep:
 
     def __call__(self, t: Time, y: Float[Tensor, "n d"], /) -> Float[Tensor, "n d"]:  # noqa: ARG002
         """The velocity of each particle. Raises as ``MMDFlow``."""
-        z = torch.randn(y.shape, generator=_generator(self.noisy.seed, self.step), dtype=torch.float64).to(y)
+        generator = _generator(self.noisy.seed, self.step)
+        z = torch.randn(y.shape, generator=generator, device=generator.device, dtype=torch.float64).to(y)
         return self.noisy.flow.at(y + self.noisy.noise * z, y)
 
 
@@ -95,4 +96,4 @@ class SlicedFlow:
 def _generator(seed: int, step: int) -> Generator:
     """The randomness of one step, unrelated to that of other steps and seeds."""
     digest = hashlib.blake2b(f"{seed}:{step}".encode(), digest_size=8).digest()
-    return Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+    return Generator("cpu").manual_seed(int.from_bytes(digest, "little") >> 1)

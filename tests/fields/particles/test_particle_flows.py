@@ -138,6 +138,17 @@ def test_float32_stays_and_is_right_to_its_digits(name):
     close(single.double(), ALL[name](data)(0.0, y), 1e-4)
 
 
+@names
+def test_velocities_lie_on_the_device_of_the_particles(name):
+    y, data = points(4, 2, 0, 1.0), points(5, 2, 1, 1.0)
+    # A factory without device= would land on "meta" here, and mixing it with y raises.
+    with torch.device("meta"):
+        v = ALL[name](data)(0.0, y)
+        noisy = NoisyMMDFlow(MMDFlow(data, GAUSS), 0.1, seed=0).at_step(0)(0.0, y)
+    assert v.device == noisy.device == y.device
+    close(v, ALL[name](data)(0.0, y))
+
+
 def test_the_matrix_product_of_high_dimensions_has_the_values_of_differences(monkeypatch):
     y, data = points(9, 12, 0, 1.0), points(7, 12, 1, 1.0)
     found = [ALL[name](data)(0.0, y) for name in SWAPPED]
