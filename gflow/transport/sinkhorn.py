@@ -32,7 +32,7 @@ class Sinkhorn:
     eps: float
     """Regularization in the units of ``|x - y|^2 / 2``: the variance of the plan's blur."""
     tolerance: float
-    """Sum of the absolute errors of the masses of y; rounding alone leaves about the dtype's epsilon times max c / eps."""
+    """Sum of the absolute errors of the masses of y. Rounding leaves about (dtype epsilon) (max c) / eps."""
     max_iterations: int = 10_000
     """Beyond, the solve raises."""
 
