@@ -81,6 +81,19 @@ def check_cloud(name: str, x: Tensor, *, least: int = 1) -> None:
         raise ValueError(f"{name}: {len(bad)} of {len(x)} points hold NaN or infinity, first at row {int(bad[0])}")
 
 
+def log_masses(name: str, weights: Tensor | None, points: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+    """Logarithms of masses of sum 1, in the dtype and on the device of ``points``; uniform for None.
+
+    Raises:
+        TypeError: weights that are not a tensor.
+        ValueError: weights that are not n non-negative numbers with a positive sum.
+    """
+    masses = _weights(name, weights, len(points))
+    if masses is None:
+        return points.new_full((len(points),), -math.log(len(points)))
+    return torch.from_numpy(masses).log().to(points)
+
+
 def _float64(x: Tensor) -> Float[np.ndarray, "n d"]:
     """A float64 array of the values; keeps nothing of the graph or the device."""
     array: np.ndarray = x.detach().to("cpu", torch.float64).numpy()

@@ -45,12 +45,23 @@ def _staircase(
     """Sorted positions that meet, and the mass each meeting moves."""
     n, m = len(x_order), len(y_order)
     if clouds.uniform:
-        # In units of 1/(n m) every step of both distribution functions is an integer.
-        x_end, y_end, total = np.arange(1, n + 1) * m, np.arange(1, m + 1) * n, float(n * m)
-    else:
-        a, b = clouds.masses
-        x_end, y_end, total = np.cumsum(a[x_order]).clip(max=1.0), np.cumsum(b[y_order]).clip(max=1.0), 1.0
-        x_end[-1] = y_end[-1] = 1.0
+        return uniform_staircase(n, m)
+    a, b = clouds.masses
+    x_end, y_end = np.cumsum(a[x_order]).clip(max=1.0), np.cumsum(b[y_order]).clip(max=1.0)
+    x_end[-1] = y_end[-1] = 1.0
+    return _meetings(x_end, y_end, 1.0)
+
+
+def uniform_staircase(n: int, m: int) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    """Ranks of n and of m equal masses that meet, and the mass each meeting moves; k <= n + m - 1."""
+    # In units of 1/(n m) every step of both distribution functions is an integer.
+    return _meetings(np.arange(1, n + 1) * m, np.arange(1, m + 1) * n, float(n * m))
+
+
+def _meetings(
+    x_end: np.ndarray, y_end: np.ndarray, total: float
+) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    """The common refinement of two distribution functions whose steps end there."""
     ends = np.union1d(x_end, y_end)
     starts = np.concatenate([np.zeros(1, ends.dtype), ends[:-1]])
     mass = (ends - starts) / total
