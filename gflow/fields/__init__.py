@@ -5,6 +5,7 @@ from gflow.fields.diffusion import ProbabilityFlow, ReverseDrift
 from gflow.fields.direction import Reversed, reverse
 from gflow.fields.displacement import GaussianDisplacement
 from gflow.fields.gradient_flow import GaussianKLFlow
+from gflow.fields.mono_flow import MonoFlow
 from gflow.fields.rectified import RectifiedFlow
 from gflow.fields.time_change import TimeChange
 
@@ -14,6 +15,7 @@ __all__ = [
     "GaussianDisplacement",
     "GaussianKLFlow",
     "LaggingCritic",
+    "MonoFlow",
     "ProbabilityFlow",
     "RectifiedFlow",
     "ReverseDrift",

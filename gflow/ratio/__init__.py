@@ -1,9 +1,12 @@
-"""Density ratios r = p/q of data p and model q: f-divergences and generator losses as data, and a checker of both.
+"""Density ratios r = p/q of data p and model q, and the critics that estimate them.
 
-The sign is fixed here once: d = log r = log p_data - log q_model. Knows no velocity field.
+f-divergences, generator losses, critic objectives and gradient penalties are data; a checker holds their
+functions together. The sign is fixed here once: d = log r = log p_data - log q_model. Knows no velocity
+field.
 """
 
 from gflow.ratio.checker import Check, Identity, IdentityError, check_divergence, check_loss
+from gflow.ratio.critic import Critic, CriticLogRatio, KnownLogRatio, LogRatio, critic_gradient, critic_outputs
 from gflow.ratio.divergences import (
     DIVERGENCES,
     GAN,
@@ -30,8 +33,27 @@ from gflow.ratio.losses import (
     generator_loss,
     shifted,
 )
+from gflow.ratio.objective import HINGE, LEAST_SQUARES, VANILLA, WASSERSTEIN, CriticObjective, f_gan
+from gflow.ratio.penalty import GradientPenalty, r1, r2, wgan_gp, zero_centred
 
 __all__ = [
+    "HINGE",
+    "LEAST_SQUARES",
+    "VANILLA",
+    "WASSERSTEIN",
+    "Critic",
+    "CriticLogRatio",
+    "CriticObjective",
+    "GradientPenalty",
+    "KnownLogRatio",
+    "LogRatio",
+    "critic_gradient",
+    "critic_outputs",
+    "f_gan",
+    "r1",
+    "r2",
+    "wgan_gp",
+    "zero_centred",
     "ARCSINH",
     "CHI",
     "DIVERGENCES",

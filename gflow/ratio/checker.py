@@ -87,6 +87,7 @@ def check_divergence(f: FDivergence, /) -> Check:
             "activation": f.activation,
             "activated_conjugate": f.activated_conjugate,
             "log_ratio": f.log_ratio,
+            "optimum": f.optimum,
         },
     )
     r, t, slope = d.exp(), f.f_prime(d), _derivative(f.f_prime)(d)
@@ -104,7 +105,8 @@ def check_divergence(f: FDivergence, /) -> Check:
         _equal("saturating_rate = r^2 f''(r)", d, f.saturating_rate(d), r * slope, size),
         _equal("alternative_rate = r f''(r)", d, f.alternative_rate(d), slope, size),
     )
-    return Check(f.name, identities + _output_identities(f))
+    optimum = _equal("log_ratio(optimum(d)) = d", d, f.log_ratio(f.optimum(d)), d)
+    return Check(f.name, (*identities, optimum, *_output_identities(f)))
 
 
 def check_loss(loss: GeneratorLoss, /) -> Check:

@@ -46,7 +46,12 @@ KL = FDivergence(
     domain=_LINE,
     saturating_rate=torch.exp,
     alternative_rate=torch.ones_like,
-    output=CriticOutput(activation=torch.clone, conjugate=lambda D: (D - 1.0).exp(), log_ratio=lambda D: D - 1.0),
+    output=CriticOutput(
+        activation=torch.clone,
+        conjugate=lambda D: (D - 1.0).exp(),
+        log_ratio=lambda D: D - 1.0,
+        optimum=lambda d: d + 1.0,
+    ),
 )
 """``int p log(p/q)``, f = r log r: forward KL for a model q."""
 
@@ -75,6 +80,7 @@ PEARSON = FDivergence(
         activation=torch.clone,
         conjugate=_pearson_conjugate,
         log_ratio=lambda D: (0.5 * D).log1p(),
+        optimum=lambda d: 2.0 * expm1(d),
     ),
 )
 """``int (p - q)^2 / q``, f = (r - 1)^2."""
@@ -92,6 +98,7 @@ NEYMAN = FDivergence(
         activation=lambda D: -expm1(-D),
         conjugate=lambda D: -2.0 * expm1(-0.5 * D),
         log_ratio=lambda D: 0.5 * D,
+        optimum=lambda d: 2.0 * d,
     ),
 )
 """``int (q - p)^2 / p``, f = (1 - r)^2 / r."""
@@ -109,6 +116,7 @@ SQUARED_HELLINGER = FDivergence(
         activation=lambda D: -expm1(-D),
         conjugate=expm1,
         log_ratio=lambda D: 2.0 * D,
+        optimum=lambda d: 0.5 * d,
     ),
 )
 """``int (sqrt p - sqrt q)^2``, f = (sqrt r - 1)^2; without the factor 1/2 of other texts."""

@@ -31,6 +31,8 @@ class CriticOutput:
     """``f*(g_f(D))`` in one safe formula: the composition may round to the end of the domain."""
     log_ratio: Elementwise
     """The log-ratio of which D is the optimal critic: ``g_f(D) = f'(e^{log_ratio(D)})``."""
+    optimum: Elementwise
+    """The optimal D of a log-ratio: the inverse of ``log_ratio``."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,10 @@ class FDivergence:
         """The log-ratio of which D is the optimal critic; -inf or NaN where D is none's."""
         return D if self.output is None else self.output.log_ratio(D)
 
+    def optimum(self, d: Float[Tensor, "*shape"], /) -> Float[Tensor, "*shape"]:
+        """The optimal output D* at log-ratio d: ``g_f(D*) = f'(e^d)``."""
+        return d if self.output is None else self.output.optimum(d)
+
     def swapped(self, d: Float[Tensor, "*shape"], /) -> Float[Tensor, "*shape"]:
         """``f~(e^d)`` with ``f~(u) = u f(1/u)``, for which D_f(p||q) = D_f~(q||p) (RATIO-3)."""
         return d.exp() * self.f(-d)
@@ -91,7 +97,10 @@ class FDivergence:
         """With ``f(r) + constant + slope (r - 1)``: D_f plus the constant, and the same saddle (RATIO-3)."""
         lift = slope - constant
         output = CriticOutput(
-            lambda D: self.activation(D) + slope, lambda D: self.activated_conjugate(D) + lift, self.log_ratio
+            lambda D: self.activation(D) + slope,
+            lambda D: self.activated_conjugate(D) + lift,
+            self.log_ratio,
+            self.optimum,
         )
         return replace(
             self,
