@@ -26,6 +26,8 @@ class FitStatus(Enum):
 
     DONE = "all steps were taken"
     """The training went to its end."""
+    HELD_OUT = "the held-out loss stopped falling; the weights of its lowest record are kept"
+    """Stopped by ``patience``."""
     LOSS_NOT_FINITE = "the loss became NaN or infinite: lower the learning rate, or check the data and t_min"
     """Stopped at the first loss that is not finite."""
     GRADIENT_NOT_FINITE = "a gradient became NaN or infinite: lower the learning rate, or check the loss"
@@ -55,6 +57,8 @@ class FitResult(Generic[M]):
     status: FitStatus
     step: int
     """Steps taken; on failure the weights after this step, or its batch, are to blame."""
+    kept: int
+    """The step whose weights the module holds: ``step``, unless ``patience`` kept those of an earlier record."""
 
     @property
     def message(self) -> str:
@@ -63,8 +67,9 @@ class FitResult(Generic[M]):
 
     @property
     def held_out(self) -> float | None:
-        """The last held-out loss."""
-        return self.history[-1].held_out if self.history else None
+        """The held-out loss of the module, or the last one before it."""
+        seen = [record.held_out for record in self.history if record.step <= self.kept]
+        return seen[-1] if seen else None
 
 
 class FitError(RuntimeError):
@@ -100,6 +105,7 @@ def fit(
     held_out: Loss | None = None,
     every: int | None = None,
     rate: RateSchedule = constant,
+    patience: int | None = None,
     throw: bool = True,
 ) -> FitResult[M]:
     """Minimize ``loss`` over all parameters of a copy of ``module``; the argument is not changed.
@@ -119,18 +125,23 @@ def fit(
         held_out: loss of the averaged weights, evaluated with one fixed seed at every record.
         every: steps between records; by default a twentieth of ``steps``.
         rate: learning rate over the training.
+        patience: stop after so many records in a row without a new lowest held-out loss, and keep the
+            weights of the lowest; None keeps those of the end.
         throw: raise on failure rather than return the status.
 
     Raises:
-        ValueError: ``steps < 1``, ``every < 1``, ``ema_decay`` outside [0, 1), a module without
-            parameters, a loss that is not a 0-d tensor or does not depend on the parameters.
+        ValueError: ``steps < 1``, ``every < 1``, ``patience < 1`` or without ``held_out``, ``ema_decay``
+            outside [0, 1), a module without parameters, a loss that is not a 0-d tensor or does not
+            depend on the parameters.
         FitError: a loss or gradient that is not finite; ``.result`` holds the last good weights.
     """
     if steps < 1 or (every is not None and every < 1):
         raise ValueError(f"fit: steps and every must be at least 1, got {steps} and {every}")
     if not 0 <= ema_decay < 1:
         raise ValueError(f"ema_decay: expected a number in [0, 1), got {ema_decay}")
-    run = _Run(module, loss, optimizer, generator, held_out)
+    if patience is not None and (patience < 1 or held_out is None):
+        raise ValueError(f"patience: needs a held_out loss and at least 1 record, got {patience}")
+    run = _Run(module, loss, optimizer, generator, held_out, keep=patience is not None)
     status, step = FitStatus.DONE, steps
     for k in range(steps + 1):
         try:
@@ -138,8 +149,12 @@ def fit(
         except _NotFiniteError as stop:
             status, step = stop.status, k
             break
-    result = FitResult(run.average, tuple(run.history), status, step)
-    if throw and status is not FitStatus.DONE:
+        if patience is not None and run.idle >= patience:
+            status, step = FitStatus.HELD_OUT, k
+            break
+    kept, module = (step, run.average) if patience is None or run.best is None else run.best
+    result = FitResult(module, tuple(run.history), status, step, kept)
+    if throw and status not in (FitStatus.DONE, FitStatus.HELD_OUT):
         raise FitError(result.message, result)
     return result
 
@@ -153,7 +168,14 @@ class _Run(Generic[M]):
     """The mutable part of one training."""
 
     def __init__(
-        self, module: M, loss: Loss, optimizer: OptimizerFactory, generator: torch.Generator, held_out: Loss | None
+        self,
+        module: M,
+        loss: Loss,
+        optimizer: OptimizerFactory,
+        generator: torch.Generator,
+        held_out: Loss | None,
+        *,
+        keep: bool,
     ) -> None:
         self.work = copy.deepcopy(module).requires_grad_(True).train()
         self.average = copy.deepcopy(module).requires_grad_(False).eval()
@@ -167,6 +189,9 @@ class _Run(Generic[M]):
         self.held_out_seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
         self.history: list[FitRecord] = []
         self.since: list[float] = []
+        self.keep = keep
+        self.lowest, self.idle = math.inf, 0
+        self.best: tuple[int, M] | None = None
 
     def advance(self, k: int, steps: int, decay: float, every: int, rate: RateSchedule) -> None:
         """Judge the weights after k steps, average and record them; then take the next step, if any."""
@@ -212,5 +237,13 @@ class _Run(Generic[M]):
         if self.held_out is not None:
             fixed = torch.Generator(self.generator.device).manual_seed(self.held_out_seed)
             held_out = float(self.held_out(self.average, fixed).detach())
+            if self.keep:
+                self._compare(k, held_out)
         self.history.append(FitRecord(k, math.fsum(self.since) / len(self.since), held_out))
         self.since.clear()
+
+    def _compare(self, k: int, held_out: float) -> None:
+        """Keep the weights of the lowest held-out loss; NaN is not lower."""
+        self.idle += 1
+        if held_out < self.lowest:
+            self.lowest, self.idle, self.best = held_out, 0, (k, copy.deepcopy(self.average))

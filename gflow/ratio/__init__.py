@@ -18,6 +18,7 @@ from gflow.ratio.divergences import (
     SQUARED_HELLINGER,
     divergence,
 )
+from gflow.ratio.estimator import DensityRatioEstimator, FittedRatio, RatioErrors, ratio_errors
 from gflow.ratio.f_divergence import CriticOutput, FDivergence
 from gflow.ratio.loss import GeneratorLoss, alternative, exponential, frozen_naive, saturating
 from gflow.ratio.losses import (
@@ -37,6 +38,10 @@ from gflow.ratio.objective import HINGE, LEAST_SQUARES, VANILLA, WASSERSTEIN, Cr
 from gflow.ratio.penalty import GradientPenalty, r1, r2, wgan_gp, zero_centred
 
 __all__ = [
+    "DensityRatioEstimator",
+    "FittedRatio",
+    "RatioErrors",
+    "ratio_errors",
     "HINGE",
     "LEAST_SQUARES",
     "VANILLA",

@@ -272,3 +272,43 @@ def test_bad_arguments():
         fit(Number(), lambda m, g: m.w * torch.ones(2), **kwargs)
     with pytest.raises(ValueError, match="requires_grad=False"):
         fit(Number(), lambda m, g: m.w.detach(), **kwargs)
+
+
+@pytest.mark.parametrize("patience", [1, 3])
+def test_patience_stops_at_a_risen_held_out_loss_and_keeps_the_lowest_weights(patience):
+    """One weight walks through the held-out optimum 1 towards the training optimum 2."""
+    module = nn.Linear(1, 1, bias=False, dtype=torch.float64)
+    nn.init.zeros_(module.weight)
+
+    def off(target):
+        return lambda work, _generator: (work.weight - target).square().sum()
+
+    found = fit(
+        module,
+        off(2.0),
+        steps=200,
+        optimizer=lambda p: torch.optim.SGD(p, lr=0.02),
+        ema_decay=0.0,
+        generator=torch.Generator().manual_seed(0),
+        held_out=off(1.0),
+        every=1,
+        patience=patience,
+    )
+    losses = [record.held_out for record in found.history]
+    assert found.status is FitStatus.HELD_OUT
+    assert found.kept == losses.index(min(losses)) == found.step - patience
+    assert found.held_out == min(losses)
+    assert float((found.module.weight - 1.0).square()) == pytest.approx(min(losses), rel=1e-12)
+
+
+def test_patience_needs_a_held_out_loss():
+    with pytest.raises(ValueError, match="patience: needs a held_out loss and at least 1 record, got 2"):
+        fit(
+            nn.Linear(1, 1),
+            lambda work, _generator: work.weight.sum(),
+            steps=2,
+            optimizer=lambda p: torch.optim.SGD(p, lr=0.02),
+            ema_decay=0.0,
+            generator=torch.Generator(),
+            patience=2,
+        )
