@@ -7,10 +7,8 @@ import math
 import numpy as np
 from torch import Tensor
 
-from gflow.bounds.climbing import model_error
-from gflow.bounds.published import Samples, gronwall_bound
+from gflow.bounds.published import Samples, gronwall_bound, l2_error
 from gflow.bounds.quadrature import Panels
-from gflow.bounds.rungs import rms
 from gflow.estimate import Bias, Estimate
 from gflow.velocity import VelocityField
 
@@ -46,10 +44,6 @@ def gradient_flow_bound(
     """
     if not math.isfinite(osl.hi):
         raise ValueError(f"osl: expected a finite constant of grad log p, got {osl.hi}")
-
-    def error(s: float) -> float:
-        return rms(model_error(exact, u, s, samples(s), ("exact", "u")).norm(dim=1))
-
-    errors = panels.map(error)
+    errors = panels.map(lambda s: l2_error(exact, u, samples, s, ("exact", "u")))
     bias: Bias = "down" if osl.bias == "down" else "unknown"
     return gronwall_bound(panels, errors, np.full_like(errors, osl.hi), initial, bias=bias)

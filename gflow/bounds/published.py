@@ -75,7 +75,7 @@ def global_bound(
             and the number of particles), constants that are not finite, or ``initial < 0``.
     """
     nodes = [float(s) for s in panels.nodes]
-    errors = np.array([_error(f, g, samples, s) for s in nodes])
+    errors = np.array([l2_error(f, g, samples, s) for s in nodes])
     constants = [osl(s) for s in nodes]
     certified = all(c.bias in ("none", "up") for c in constants)
     values = np.array([c.mean for c in constants])
@@ -158,8 +158,15 @@ def truncation_bound(path: Path, t: float, second_moment: float, dim: int) -> Es
     return Estimate.exact(math.sqrt((1 - alpha) ** 2 * second_moment + sigma**2 * dim), bias="up")
 
 
-def _error(f: VelocityField[Tensor], g: VelocityField[Tensor], samples: Samples, s: float) -> float:
-    return rms(model_error(f, g, s, samples(s)).norm(dim=1))
+def l2_error(
+    f: VelocityField[Tensor],
+    g: VelocityField[Tensor],
+    samples: Samples,
+    s: float,
+    names: tuple[str, str] = ("f", "g"),
+) -> float:
+    """``||f - g||_{L2}`` at sampling time s under the law of ``samples(s)``; raises as ``model_error``."""
+    return rms(model_error(f, g, s, samples(s), names).norm(dim=1))
 
 
 def _check_values(panels: Panels, name: str, values: Array, *, least: float = -math.inf) -> None:

@@ -227,7 +227,12 @@ def _rotation(p: Float[Tensor, " d"], start: Float[Tensor, "d d"], t: float, a: 
 
 
 def _factor(p: Float[Tensor, " d"], start: Float[Tensor, "d d"], t: Time) -> Float[Tensor, "d d"]:
-    """The Cholesky factor of ``S_t = E S_0 E + (I - E^2) P``: a sum of positive terms, no cancellation."""
-    decay = torch.exp(-t / p)
-    factor: Tensor = torch.linalg.cholesky(decay.unsqueeze(1) * start * decay - torch.diag(p * torch.expm1(-2 * t / p)))
+    """The Cholesky factor of S_t."""
+    factor: Tensor = torch.linalg.cholesky(tracked_covariance(p, start, t))
     return factor
+
+
+def tracked_covariance(p: Float[Tensor, " d"], start: Float[Tensor, "d d"], t: Time) -> Float[Tensor, "d d"]:
+    """``S_t = E S_0 E + (I - E^2) P`` in the axes of P = diag(p): a sum of positive terms, no cancellation."""
+    decay = torch.exp(-t / p)
+    return decay.unsqueeze(1) * start * decay - torch.diag(p * torch.expm1(-2 * t / p))

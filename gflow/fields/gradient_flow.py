@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gflow.fields.affine import AffineGenerator
+from gflow.fields.affine import AffineGenerator, tracked_covariance
 from gflow.problems.checks import require_like, require_points, require_shape
 from gflow.problems.gaussian import Gaussian
 from gflow.velocity import Time
@@ -31,12 +31,14 @@ class GaussianKLFlow:
     start: Gaussian
     """q_0."""
     _factor: Float[Tensor, "d d"] = field(init=False, repr=False)
+    _within: Float[Tensor, "d d"] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Check that the laws fit and factor S_0."""
+        """Check that the laws fit, factor S_0 and turn it into the axes of P."""
         require_shape("start.mu", self.start.mu, (self.target.dim,), "(d,)")
         require_like("start.mu", self.start.mu, self.target.mu, "the target")
         object.__setattr__(self, "_factor", torch.linalg.cholesky(self.start.C))
+        object.__setattr__(self, "_within", self.target.axes.mT @ self.start.C @ self.target.axes)
 
     def law(self, t: Time, /) -> Gaussian:
         """q_t: ``m_t = mu + E (m_0 - mu)``, ``S_t = E S_0 E + (I - E^2) P`` with ``E = exp(-P^{-1} t)`` (ORC-2).
@@ -79,6 +81,5 @@ class GaussianKLFlow:
         values, axes = self.target.values, self.target.axes
         decay = torch.exp(-t / values)
         mean = self.target.mu + ((self.start.mu - self.target.mu) @ axes * decay) @ axes.mT
-        inner = decay.unsqueeze(1) * (axes.mT @ self.start.C @ axes) * decay
-        covariance = axes @ (inner - torch.diag(values * torch.expm1(-2 * t / values))) @ axes.mT
+        covariance = axes @ tracked_covariance(values, self._within, t) @ axes.mT
         return mean, (covariance + covariance.mT) / 2

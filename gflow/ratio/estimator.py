@@ -133,11 +133,13 @@ def ratio_errors(estimate: LogRatio, exact: LogRatio, x: Float[Tensor, "n d"], /
     with torch.no_grad():
         off = estimate(x) - exact(x)
     truth = exact.gradient(x)
-    value, gradient, size = (
-        float(part.square().mean().sqrt()) * math.sqrt(width)
-        for part, width in ((off - off.mean(), 1), (estimate.gradient(x) - truth, x.shape[1]), (truth, x.shape[1]))
-    )
-    return RatioErrors(value, gradient, gradient / size if size else math.inf)
+    gradient, size = _rms(estimate.gradient(x) - truth), _rms(truth)
+    return RatioErrors(_rms((off - off.mean()).unsqueeze(1)), gradient, gradient / size if size else math.inf)
+
+
+def _rms(rows: Float[Tensor, "n k"]) -> float:
+    """Root mean square length of the rows."""
+    return float(rows.square().sum(1).mean().sqrt())
 
 
 def _rows(cloud: Tensor, count: int, generator: Generator) -> Tensor:

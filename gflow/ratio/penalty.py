@@ -50,10 +50,8 @@ class GradientPenalty:
             ValueError: batches of different sizes where they are interpolated, or as ``critic_gradient``.
         """
         gradient = critic_gradient(critic, self.points(p, q, generator), create_graph=True)
-        square = gradient.square().sum(1)
-        if self.centre:
-            # torch takes 0 for the derivative of a norm at 0.
-            square = (gradient.norm(dim=1) - self.centre).square()
+        # A norm has no derivative at 0, where the gradient of a zero-centred critic may well be.
+        square = gradient.square().sum(1) if self.centre == 0.0 else (gradient.norm(dim=1) - self.centre).square()
         return self.weight * square.mean()
 
     def points(self, p: Float[Tensor, "n d"], q: Float[Tensor, "m d"], generator: Generator, /) -> Float[Tensor, "k d"]:
