@@ -42,7 +42,7 @@ class EntropicPlan:
     def barycentric(self, points: Float[Tensor, "k d"], /) -> Float[Tensor, "k d"]:
         """The entropic map ``T(x) = E[y | x]``, at the rows of x or at any points (Pooladian and Niles-Weed 2021).
 
-        At the rows of x, ``x - T(x)`` is the gradient of the potential f.
+        At the rows of x, ``x - T(x)`` is the gradient of the potential f. Differentiable in the points, the plan held.
 
         Raises:
             ValueError: points that are not (k, d).
@@ -51,9 +51,8 @@ class EntropicPlan:
             raise ValueError(f"points: expected shape (k, {self.y.shape[1]}), got {tuple(points.shape)}")
         centre = self.y.mean(0)
         y = self.y - centre
-        with torch.no_grad():
-            bias = self.log_b + (self.g - y.square().sum(1) / 2) / self.eps
-            return centre + over_rows(points, len(y), lambda x: _logits(x - centre, y, bias, self.eps).softmax(1) @ y)
+        bias = self.log_b + (self.g - y.square().sum(1) / 2) / self.eps
+        return centre + over_rows(points, len(y), lambda x: _logits(x - centre, y, bias, self.eps).softmax(1) @ y)
 
 
 def soft_transform(

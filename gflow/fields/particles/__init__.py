@@ -1,11 +1,16 @@
 """Particle flows: velocity fields on a cloud (n, d) whose rows see each other, in training time from 0."""
 
+from gflow.fields.particles.carried_score import CarriedScore
+from gflow.fields.particles.cloud import HeldVelocity, MeanField
 from gflow.fields.particles.kernel_flows import DriftingFlow, KernelDensityFlow, MMDFlow, Score, SteinFlow
 from gflow.fields.particles.kernels import GaussianKernel, Kernel, LaplacianKernel
 from gflow.fields.particles.stepwise import NoisyMMDFlow, NoisyMMDStep, SlicedFlow
 from gflow.fields.particles.transport_flows import SinkhornFlow, SlicedField
 
 __all__ = [
+    "CarriedScore",
+    "HeldVelocity",
+    "MeanField",
     "DriftingFlow",
     "GaussianKernel",
     "Kernel",

@@ -1,8 +1,10 @@
-"""Clouds as flows hold them: checked once, with the logarithms of their masses."""
+"""Clouds as flows hold them, checked once, and what it is for a velocity to depend on one."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -10,6 +12,23 @@ from torch import Tensor
 
 from gflow.problems.checks import require_like
 from gflow.transport.clouds import check_cloud, log_masses
+from gflow.velocity import Time
+
+HeldVelocity = Callable[[Float[Tensor, "k d"]], Float[Tensor, "k d"]]
+"""A velocity at any points, each row by itself, while the particles that cause it stand still."""
+
+
+@runtime_checkable
+class MeanField(Protocol):
+    """A field on particles whose velocity is a function of one point and of the cloud: ``v(y) = given(y)(y)``."""
+
+    def __call__(self, t: Time, y: Float[Tensor, "n d"], /) -> Float[Tensor, "n d"]:
+        """The velocity of each particle."""
+        ...
+
+    def given(self, y: Float[Tensor, "n d"], /) -> HeldVelocity:
+        """The velocity at any points while the particles are at ``y``."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gflow.fields.particles.cloud import Data, particle_masses, require_particles, root_mean_square
+from gflow.fields.particles.cloud import Data, HeldVelocity, particle_masses, require_particles, root_mean_square
 from gflow.fields.particles.kernels import (
     GaussianKernel,
     Kernel,
@@ -45,10 +45,14 @@ class SteinFlow:
         Raises:
             ValueError: particles not (n, d), or weights that do not fit them.
         """
+        return self.given(y)(y)
+
+    def given(self, y: Float[Tensor, "n d"], /) -> HeldVelocity:
+        """The velocity at any points while the particles are at ``y``. Raises like a call."""
         require_particles(y)
-        mass = particle_masses(self.weights, y)
+        mass, score = particle_masses(self.weights, y), self.score(y)
         # The kernel is a function of x - y: its gradient in y_j is minus that in x.
-        return kernel_mean(self.kernel, y, y, mass, self.score(y)) - witness_gradient(self.kernel, y, y, mass)
+        return lambda x: kernel_mean(self.kernel, x, y, mass, score) - witness_gradient(self.kernel, x, y, mass)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,14 +84,19 @@ class MMDFlow:
         Raises:
             ValueError: particles of another shape, dtype or device than the data's, or weights that do not fit them.
         """
-        return self.at(y, y)
+        return self.given(y)(y)
 
-    def at(self, x: Float[Tensor, "k d"], y: Float[Tensor, "n d"], /) -> Float[Tensor, "k d"]:
-        """The velocity at any points ``x`` while the particles are at ``y``. Raises like a call."""
+    def given(self, y: Float[Tensor, "n d"], /) -> HeldVelocity:
+        """The velocity at any points while the particles are at ``y``. Raises like a call."""
         self._data.require(y)
-        self._data.require(x, "x")
-        attraction = witness_gradient(self.kernel, x, self._data.points, self._data.log_masses)
-        return attraction - witness_gradient(self.kernel, x, y, particle_masses(self.weights, y))
+        mass = particle_masses(self.weights, y)
+
+        def velocity(x: Float[Tensor, "k d"], /) -> Float[Tensor, "k d"]:
+            self._data.require(x, "x")
+            attraction = witness_gradient(self.kernel, x, self._data.points, self._data.log_masses)
+            return attraction - witness_gradient(self.kernel, x, y, mass)
+
+        return velocity
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,14 +131,21 @@ class DriftingFlow:
         Raises:
             ValueError: particles of another shape, dtype or device than the data's, or weights that do not fit them.
         """
+        return self.given(y)(y)
+
+    def given(self, y: Float[Tensor, "n d"], /) -> HeldVelocity:
+        """The velocity at any points while the particles are at ``y``. Raises like a call."""
         self._data.require(y)
         mass = particle_masses(self.weights, y)
-        v = mean_shift(self.kernel, y, self._data.points, self._data.log_masses)
-        v = v - mean_shift(self.kernel, y, y, mass)
+
+        def raw(x: Float[Tensor, "k d"], /) -> Float[Tensor, "k d"]:
+            attraction = mean_shift(self.kernel, x, self._data.points, self._data.log_masses)
+            return attraction - mean_shift(self.kernel, x, y, mass)
+
         if not self.normalised:
-            return v
-        speed = root_mean_square(v, mass)
-        return v / torch.where(speed > 0, speed, 1.0)
+            return raw
+        speed = root_mean_square(raw(y), mass)
+        return lambda x: raw(x) / torch.where(speed > 0, speed, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,10 +186,22 @@ class KernelDensityFlow:
         Raises:
             ValueError: particles that are not (n, d) or do not fit the data, or weights that do not fit them.
         """
+        return self.given(y)(y)
+
+    def given(self, y: Float[Tensor, "n d"], /) -> HeldVelocity:
+        """The velocity at any points while the particles are at ``y``. Raises like a call."""
         require_particles(y)
-        spread = mean_shift(self._kernel, y, y, particle_masses(self.weights, y)) / self.bandwidth**2
+        if self._data is not None:
+            self._data.require(y)
+        mass = particle_masses(self.weights, y)
+
+        def velocity(x: Float[Tensor, "k d"], /) -> Float[Tensor, "k d"]:
+            return self._attraction(x) - mean_shift(self._kernel, x, y, mass) / self.bandwidth**2
+
+        return velocity
+
+    def _attraction(self, x: Float[Tensor, "k d"]) -> Float[Tensor, "k d"]:
         if self._data is None:
             assert not isinstance(self.target, Tensor)
-            return self.target(y) - spread
-        self._data.require(y)
-        return mean_shift(self._kernel, y, self._data.points, self._data.log_masses) / self.bandwidth**2 - spread
+            return self.target(x)
+        return mean_shift(self._kernel, x, self._data.points, self._data.log_masses) / self.bandwidth**2

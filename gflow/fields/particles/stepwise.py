@@ -59,7 +59,7 @@ class NoisyMMDStep:
         """The velocity of each particle. Raises as ``MMDFlow``."""
         generator = _generator(self.noisy.seed, self.step)
         z = torch.randn(y.shape, generator=generator, device=generator.device, dtype=torch.float64).to(y)
-        return self.noisy.flow.at(y + self.noisy.noise * z, y)
+        return self.noisy.flow.given(y)(y + self.noisy.noise * z)
 
 
 @dataclass(frozen=True, eq=False)

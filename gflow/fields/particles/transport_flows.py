@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gflow.fields.particles.cloud import Data
+from gflow.fields.particles.cloud import Data, HeldVelocity
 from gflow.transport import Sinkhorn
 from gflow.transport.one_dim import uniform_staircase
 from gflow.velocity import Time
@@ -57,19 +57,31 @@ class SinkhornFlow:
         self._data.require(y)
         still = y.detach()
         if not self.two_batches:
-            v = self._drift(still, still)
+            v = self._drift(still, still)(still)
         elif len(y) % 2:
             raise ValueError(f"y: two batches need an even number of particles, got {len(y)}")
         else:
             first, second = still.chunk(2)
-            v = torch.cat([self._drift(first, second), self._drift(second, first)])
+            v = torch.cat([self._drift(first, second)(first), self._drift(second, first)(second)])
         return _Constant.apply(y, v)  # type: ignore[no-any-return, no-untyped-call]
 
-    def _drift(self, q: Float[Tensor, "n d"], other: Float[Tensor, "k d"]) -> Float[Tensor, "n d"]:
+    def given(self, y: Float[Tensor, "n d"], /) -> HeldVelocity:
+        """The velocity at any points while the particles are at ``y``; differentiable in the points.
+
+        Raises:
+            ValueError: two batches, which have two velocities, or as a call does.
+            TransportError: a solve did not converge.
+        """
+        self._data.require(y)
+        if self.two_batches:
+            raise ValueError("two_batches: particles in two batches have no one velocity at other points")
+        return self._drift(y.detach(), y.detach())
+
+    def _drift(self, q: Float[Tensor, "n d"], other: Float[Tensor, "k d"]) -> HeldVelocity:
         solve, w = self.solver, self.weights
         to_data = solve(q, self._data.points, x_weights=w, y_weights=self.data_weights)
         to_self = solve(q, other, x_weights=w, y_weights=w)
-        return to_data.barycentric(q) - to_self.barycentric(q)
+        return lambda x: to_data.barycentric(x) - to_self.barycentric(x)
 
 
 class _Constant(torch.autograd.Function):
