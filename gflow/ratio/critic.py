@@ -18,8 +18,21 @@ Critic = Callable[[Float[Tensor, "n d"]], Tensor]
 
 
 @runtime_checkable
-class LogRatio(Protocol):
-    """``d(x) = log p(x) - log q(x)``, data over model, with its gradient."""
+class Potential(Protocol):
+    """A function of points with its gradient, along which particles may move."""
+
+    def __call__(self, x: Float[Tensor, "n d"], /) -> Float[Tensor, " n"]:
+        """The value at the rows of ``x``."""
+        ...
+
+    def gradient(self, x: Float[Tensor, "n d"], /) -> Float[Tensor, "n d"]:
+        """Its gradient."""
+        ...
+
+
+@runtime_checkable
+class LogRatio(Potential, Protocol):
+    """The potential ``d(x) = log p(x) - log q(x)``, data over model."""
 
     def __call__(self, x: Float[Tensor, "n d"], /) -> Float[Tensor, " n"]:
         """The log-ratio at the rows of ``x``."""
@@ -95,6 +108,39 @@ class CriticLogRatio:
     def gradient(self, x: Float[Tensor, "n d"], /) -> Float[Tensor, "n d"]:
         """The gradient of the log-ratio, without a graph. Raises like a call, or as ``critic_gradient``."""
         return critic_gradient(self, x, create_graph=False)
+
+
+@dataclass(frozen=True, eq=False)
+class CriticPotential:
+    """A critic's outputs as they are: what particles climb where the critic tells no log-ratio.
+
+    Of a Wasserstein critic the gradient is the direction of transport, of length 1 where it is optimal under a
+    1-Lipschitz constraint; of a zero-centred one the velocity of rectified flow's gradient part (REFLOW-6).
+
+    Raises:
+        ValueError: an objective whose critics give no velocity (hinge, RATIO-5).
+    """
+
+    critic: Critic
+    """A trained network, or any function of points."""
+    objective: CriticObjective
+    """What it was trained for."""
+
+    def __post_init__(self) -> None:
+        """Refuse objectives without a velocity."""
+        if self.objective.stepped:
+            raise ValueError(
+                f"objective: critics of {self.objective.name} give no velocity, the gradient of their optimum is 0 "
+                "almost everywhere; train for another"
+            )
+
+    def __call__(self, x: Float[Tensor, "n d"], /) -> Float[Tensor, " n"]:
+        """The outputs at the rows of ``x``; differentiable. Raises as ``critic_outputs``."""
+        return critic_outputs(self.critic, x)
+
+    def gradient(self, x: Float[Tensor, "n d"], /) -> Float[Tensor, "n d"]:
+        """Their gradient, without a graph. Raises as ``critic_gradient``."""
+        return critic_gradient(self.critic, x, create_graph=False)
 
 
 def critic_outputs(critic: Critic, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
