@@ -23,7 +23,7 @@ _LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass(frozen=True)
 class Calibration:
-    """The share of data among points of like ``sigma(d)``, in bins of equally many points.
+    """The share of data among points of like ``sigma(d)``, in bins of about equally many points.
 
     A calibrated ratio may still be far from the true one (d = 0 is calibrated), an accurate one is calibrated.
     """
@@ -128,7 +128,7 @@ def calibration(on_p: Float[Tensor, " n"], on_q: Float[Tensor, " m"], /, *, bins
             f"bins: need 1 to all points and points of both laws, got {bins} of {len(on_p)} and {len(on_q)}"
         )
     chance = sigmoid(torch.cat([on_p, on_q]).double() + math.log(len(on_p) / len(on_q)))
-    parts = torch.tensor_split(chance.argsort(stable=True), bins)
+    parts = _bins(chance, bins)
     predicted = [float(chance[part].mean()) for part in parts]
     observed = [_share(int((part < len(on_p)).sum()), len(part)) for part in parts]
     weights = [len(part) / n for part in parts]
@@ -195,6 +195,13 @@ def _excess(exact: Tensor, estimate: Tensor) -> float:
     return float(terms.clamp_min(0.0).mean())
 
 
+def _bins(values: Float[Tensor, " n"], bins: int) -> list[Tensor]:
+    """Indices of the values in each bin, ascending; equal values share one, so that there may be fewer bins."""
+    edges = values.sort().values[[len(values) * k // bins for k in range(1, bins)]]
+    bin_of = torch.bucketize(values, edges, right=True)
+    return [(bin_of == k).nonzero()[:, 0] for k in torch.unique(bin_of)]
+
+
 def _share(count: int, n: int) -> Estimate:
     interval = binomtest(count, n).proportion_ci(0.95, method="wilson")
-    return Estimate(count / n, float(interval.low), float(interval.high), n, bias="none")
+    return Estimate(count / n, float(interval.low), float(interval.high), n, level=0.95, bias="none")
