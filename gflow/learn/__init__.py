@@ -1,5 +1,7 @@
 """Networks and the one training loop that scores, critics and velocities share; no ODE."""
 
+from gflow.learn.constraint import ClippedWeights, LipschitzBounded, SpectralNorm, StepModule, lipschitz_bound
+from gflow.learn.convolutional import ConvCritic
 from gflow.learn.matching import (
     TimeDensity,
     Times,
@@ -13,12 +15,9 @@ from gflow.learn.matching import (
     uniform_times,
 )
 from gflow.learn.networks import MLP, Body, ConvNet
+from gflow.learn.result import FitError, FitRecord, FitResult, FitStatus
 from gflow.learn.score import NOISE_FEATURES, BoundedBody, ScoreNetwork, noise_features
 from gflow.learn.training import (
-    FitError,
-    FitRecord,
-    FitResult,
-    FitStatus,
     Loss,
     OptimizerFactory,
     RateSchedule,
@@ -32,15 +31,20 @@ __all__ = [
     "NOISE_FEATURES",
     "Body",
     "BoundedBody",
+    "ClippedWeights",
+    "ConvCritic",
     "ConvNet",
     "FitError",
     "FitRecord",
     "FitResult",
     "FitStatus",
+    "LipschitzBounded",
     "Loss",
     "OptimizerFactory",
     "RateSchedule",
     "ScoreNetwork",
+    "SpectralNorm",
+    "StepModule",
     "TimeDensity",
     "Times",
     "Weight",
@@ -49,6 +53,7 @@ __all__ = [
     "cosine",
     "denoising_score_matching",
     "fit",
+    "lipschitz_bound",
     "log_noise_times",
     "noise_features",
     "sigma_squared",

@@ -37,15 +37,35 @@ def derivative_of(activation: Callable[[Tensor], Tensor]) -> Derivative:
         ValueError: any other one. The derivative of a ReLU jumps, so over a ball around a kink no
             bound of the Jacobian tends to its value at the centre.
     """
-    module = isinstance(activation, nn.Module)
-    known = next((d for names, d in _KNOWN if (type(activation) if module else activation) in names), None)
-    if known is None or (isinstance(activation, nn.Module) and repr(activation) != repr(type(activation)())):
-        name = repr(activation) if module else getattr(activation, "__name__", repr(activation))
+    known = _find(activation)
+    if known is None:
+        name = (
+            repr(activation) if isinstance(activation, nn.Module) else getattr(activation, "__name__", repr(activation))
+        )
         raise ValueError(
             f"activation: its derivative must be known and continuous (silu, tanh, softplus, sigmoid, exact gelu, "
             f"nn.Identity, each in its default form), got {name}"
         )
     return known
+
+
+def _find(activation: Callable[[Tensor], Tensor]) -> Derivative | None:
+    if isinstance(activation, nn.Module):
+        known = next((d for names, d in _KNOWN if type(activation) in names), None)
+        return known if known is None or repr(activation) == repr(type(activation)()) else None
+    return next((d for names, d in _KNOWN if activation in names), None)
+
+
+def largest_slope(activation: Callable[[Tensor], Tensor]) -> float:
+    """``sup |sigma'|`` of a known activation or of ReLU, ``inf`` of any other one."""
+    if isinstance(activation, nn.ReLU) or activation in (torch.relu, nn.functional.relu):
+        return 1.0
+    derivative = _find(activation)
+    if derivative is None:
+        return math.inf
+    # At the ends the known derivatives have reached their limits to rounding.
+    at = torch.tensor([-100.0, *derivative.turns, 100.0], dtype=torch.float64)
+    return float(derivative.value(at).abs().max())
 
 
 def _silu(z: Tensor) -> Tensor:

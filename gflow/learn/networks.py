@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gflow.learn.activations import largest_slope
 from gflow.learn.layerwise import Activation, layerwise_log_norm
 from gflow.lipschitz.ball import check_balls
 from gflow.lipschitz.sampled import check_direction
@@ -93,6 +94,15 @@ class MLP(nn.Module):
         with torch.no_grad():
             first = layers[0](centres) if self.features is None else layers[0](centres) + self.features(features)
             return layerwise_log_norm(layers, self.activation, first, radii, direction=direction)
+
+    def lipschitz_bound(self) -> float:
+        """The product of the layers' spectral norms and the activation's largest slopes, up to round-off.
+
+        For a trained network some ten to hundred times its constant; ``inf`` for an activation of unknown slope.
+        """
+        slope = largest_slope(self.activation) if len(self.layers) > 1 else 1.0
+        norms = [float(torch.linalg.matrix_norm(cast(Tensor, layer.weight).detach(), 2)) for layer in self.layers]
+        return math.prod(norms) * slope ** (len(norms) - 1)
 
 
 class ConvNet(nn.Module):

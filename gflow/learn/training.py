@@ -5,83 +5,20 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from enum import Enum
-from typing import Any, Generic, TypeVar
+from typing import Generic
 
 import torch
 from torch import Tensor, nn
 
-M = TypeVar("M", bound=nn.Module)
+from gflow.learn.constraint import step_modules
+from gflow.learn.result import FitError, FitRecord, FitResult, FitStatus, M
+
 Loss = Callable[[nn.Module, torch.Generator], Tensor]
 """``loss(module, generator)``: draws its own batch from the generator, returns a 0-d tensor."""
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 """Builds an optimizer of the given parameters: ``lambda p: torch.optim.Adam(p, lr=1e-3)``."""
 RateSchedule = Callable[[float], float]
 """Factor of the learning rate at the given fraction of the training, in [0, 1]."""
-
-
-class FitStatus(Enum):
-    """How a training ended; each value is the message, with the remedy."""
-
-    DONE = "all steps were taken"
-    """The training went to its end."""
-    HELD_OUT = "the held-out loss stopped falling; the weights of its lowest record are kept"
-    """Stopped by ``patience``."""
-    LOSS_NOT_FINITE = "the loss became NaN or infinite: lower the learning rate, or check the data and t_min"
-    """Stopped at the first loss that is not finite."""
-    GRADIENT_NOT_FINITE = "a gradient became NaN or infinite: lower the learning rate, or check the loss"
-    """Stopped at the first gradient that is not finite."""
-
-
-@dataclass(frozen=True)
-class FitRecord:
-    """The losses at one step."""
-
-    step: int
-    """Optimizer steps taken before."""
-    train: float
-    """Mean of the training loss since the record before."""
-    held_out: float | None
-    """Held-out loss of the averaged weights, on the same draws at every record; None without one."""
-
-
-@dataclass(frozen=True)
-class FitResult(Generic[M]):
-    """A trained network and how it came about."""
-
-    module: M
-    """A copy with the averaged weights, frozen (``requires_grad`` off), in evaluation mode."""
-    history: tuple[FitRecord, ...]
-    """Records in order of steps; the last is of the end."""
-    status: FitStatus
-    step: int
-    """Steps taken; on failure the weights after this step, or its batch, are to blame."""
-    kept: int
-    """The step whose weights the module holds: ``step``, unless ``patience`` kept those of an earlier record."""
-
-    @property
-    def message(self) -> str:
-        """The status in words, with the step."""
-        return f"fit: after step {self.step}: {self.status.value}"
-
-    @property
-    def held_out(self) -> float | None:
-        """The held-out loss of the module, or the last one before it."""
-        seen = [record.held_out for record in self.history if record.step <= self.kept]
-        return seen[-1] if seen else None
-
-
-class FitError(RuntimeError):
-    """A training that failed; ``result`` holds the last good weights."""
-
-    def __init__(self, message: str, result: FitResult[Any]) -> None:
-        super().__init__(message)
-        self.result = result
-
-    def __reduce__(self) -> tuple[type[FitError], tuple[str, FitResult[Any]]]:
-        """Both arguments, so that the error survives the way back from a worker process."""
-        return type(self), (str(self), self.result)
 
 
 def constant(_fraction: float) -> float:
@@ -114,6 +51,8 @@ def fit(
     ``d_k = min(ema_decay, (1 + k)/(10 + k))``, so that the start is forgotten (0 gives the last
     weights). Weights enter it only after their own loss and gradient proved finite. Deterministic
     given ``module``, the arguments and the state of ``generator``, on one device and thread count.
+    Submodules with ``at_step`` (``StepModule``) are called once before each step, those of the
+    average on its own weights.
 
     Args:
         module: network, on its device and in its dtype.
@@ -180,6 +119,10 @@ class _Run(Generic[M]):
         self.work = copy.deepcopy(module).requires_grad_(True).train()
         self.average = copy.deepcopy(module).requires_grad_(False).eval()
         self.parameters, self.means = list(self.work.parameters()), list(self.average.parameters())
+        self.constrained = step_modules(self.work), step_modules(self.average)
+        own = {id(buffer) for module in self.constrained[1] for buffer in module.buffers()}
+        pairs = zip(self.average.buffers(), self.work.buffers(), strict=True)
+        self.copied = [(kept, buffer) for kept, buffer in pairs if id(kept) not in own]
         if not self.parameters:
             raise ValueError("module: has no parameters to train")
         self.optimizer = optimizer(self.parameters)
@@ -195,10 +138,12 @@ class _Run(Generic[M]):
 
     def advance(self, k: int, steps: int, decay: float, every: int, rate: RateSchedule) -> None:
         """Judge the weights after k steps, average and record them; then take the next step, if any."""
+        for module in self.constrained[0]:
+            module.at_step(k)
         draws = self.generator.get_state()
         judged: list[Tensor] = [self._differentiate(draws)]
         self.since.append(float(judged[0]))
-        self._average(decay)
+        self._average(k, decay)
         if k % every == 0 or k == steps:
             self._record(k)
         if k == steps:
@@ -225,12 +170,14 @@ class _Run(Generic[M]):
             raise _NotFiniteError(FitStatus.GRADIENT_NOT_FINITE)
         return value.detach()
 
-    def _average(self, decay: float) -> None:
+    def _average(self, k: int, decay: float) -> None:
         with torch.no_grad():
             for mean, now in zip(self.means, self.parameters, strict=True):
                 mean.lerp_(now, 1 - decay)
-            for kept, buffer in zip(self.average.buffers(), self.work.buffers(), strict=True):
+            for kept, buffer in self.copied:
                 kept.copy_(buffer)
+        for module in self.constrained[1]:
+            module.at_step(k)
 
     def _record(self, k: int) -> None:
         held_out = None

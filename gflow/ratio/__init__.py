@@ -6,7 +6,16 @@ field.
 """
 
 from gflow.ratio.checker import Check, Identity, IdentityError, check_divergence, check_loss
-from gflow.ratio.critic import Critic, CriticLogRatio, KnownLogRatio, LogRatio, critic_gradient, critic_outputs
+from gflow.ratio.critic import (
+    Critic,
+    CriticLogRatio,
+    CriticPotential,
+    KnownLogRatio,
+    LogRatio,
+    Potential,
+    critic_gradient,
+    critic_outputs,
+)
 from gflow.ratio.divergences import (
     DIVERGENCES,
     GAN,
@@ -18,8 +27,12 @@ from gflow.ratio.divergences import (
     SQUARED_HELLINGER,
     divergence,
 )
-from gflow.ratio.estimator import DensityRatioEstimator, FittedRatio, RatioErrors, ratio_errors
+from gflow.ratio.estimator import DensityRatioEstimator, FittedRatio
 from gflow.ratio.f_divergence import CriticOutput, FDivergence
+from gflow.ratio.fitting import RatioEstimator, RatioFit
+from gflow.ratio.integrable import require_finite_rate
+from gflow.ratio.kernel_density import KernelDensityEstimator
+from gflow.ratio.kernel_ratio import KernelLogRatio, KernelRatioEstimator
 from gflow.ratio.loss import GeneratorLoss, alternative, exponential, frozen_naive, saturating
 from gflow.ratio.losses import (
     ARCSINH,
@@ -36,12 +49,42 @@ from gflow.ratio.losses import (
 )
 from gflow.ratio.objective import HINGE, LEAST_SQUARES, VANILLA, WASSERSTEIN, CriticObjective, f_gan
 from gflow.ratio.penalty import GradientPenalty, r1, r2, wgan_gp, zero_centred
+from gflow.ratio.report import (
+    Calibration,
+    RatioErrors,
+    RatioReport,
+    Slopes,
+    calibration,
+    ratio_errors,
+    ratio_report,
+    slopes,
+)
+from gflow.ratio.selection import Choice, KernelFit
+from gflow.ratio.trainer import CriticTrainer, FittedCritic
 
 __all__ = [
+    "Calibration",
+    "Choice",
+    "CriticPotential",
+    "CriticTrainer",
     "DensityRatioEstimator",
+    "FittedCritic",
     "FittedRatio",
+    "KernelDensityEstimator",
+    "KernelFit",
+    "KernelLogRatio",
+    "KernelRatioEstimator",
+    "Potential",
     "RatioErrors",
+    "RatioEstimator",
+    "RatioFit",
+    "RatioReport",
+    "Slopes",
     "ratio_errors",
+    "ratio_report",
+    "calibration",
+    "require_finite_rate",
+    "slopes",
     "HINGE",
     "LEAST_SQUARES",
     "VANILLA",

@@ -18,8 +18,21 @@ Critic = Callable[[Float[Tensor, "n d"]], Tensor]
 
 
 @runtime_checkable
-class LogRatio(Protocol):
-    """``d(x) = log p(x) - log q(x)``, data over model, with its gradient."""
+class Potential(Protocol):
+    """A function of points with its gradient, along which particles may move."""
+
+    def __call__(self, x: Float[Tensor, "n d"], /) -> Float[Tensor, " n"]:
+        """The value at the rows of ``x``."""
+        ...
+
+    def gradient(self, x: Float[Tensor, "n d"], /) -> Float[Tensor, "n d"]:
+        """Its gradient."""
+        ...
+
+
+@runtime_checkable
+class LogRatio(Potential, Protocol):
+    """The potential ``d(x) = log p(x) - log q(x)``, data over model."""
 
     def __call__(self, x: Float[Tensor, "n d"], /) -> Float[Tensor, " n"]:
         """The log-ratio at the rows of ``x``."""
@@ -97,6 +110,39 @@ class CriticLogRatio:
         return critic_gradient(self, x, create_graph=False)
 
 
+@dataclass(frozen=True, eq=False)
+class CriticPotential:
+    """A critic's outputs as they are: what particles climb where the critic tells no log-ratio.
+
+    Of a Wasserstein critic the gradient is the direction of transport, of length 1 where it is optimal under a
+    1-Lipschitz constraint; of a zero-centred one the velocity of rectified flow's gradient part (REFLOW-6).
+
+    Raises:
+        ValueError: an objective whose critics give no velocity (hinge, RATIO-5).
+    """
+
+    critic: Critic
+    """A trained network, or any function of points."""
+    objective: CriticObjective
+    """What it was trained for."""
+
+    def __post_init__(self) -> None:
+        """Refuse objectives without a velocity."""
+        if self.objective.stepped:
+            raise ValueError(
+                f"objective: critics of {self.objective.name} give no velocity, the gradient of their optimum is 0 "
+                "almost everywhere; train for another"
+            )
+
+    def __call__(self, x: Float[Tensor, "n d"], /) -> Float[Tensor, " n"]:
+        """The outputs at the rows of ``x``; differentiable. Raises as ``critic_outputs``."""
+        return critic_outputs(self.critic, x)
+
+    def gradient(self, x: Float[Tensor, "n d"], /) -> Float[Tensor, "n d"]:
+        """Their gradient, without a graph. Raises as ``critic_gradient``."""
+        return critic_gradient(self.critic, x, create_graph=False)
+
+
 def critic_outputs(critic: Critic, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
     """The outputs at the rows of ``x``, as (n,).
 
@@ -112,7 +158,8 @@ def critic_outputs(critic: Critic, x: Float[Tensor, "n d"]) -> Float[Tensor, " n
 def critic_gradient(critic: Critic, x: Float[Tensor, "n d"], *, create_graph: bool) -> Float[Tensor, "n d"]:
     """The gradient of each output in its own row of ``x``; with a graph, for penalties on it.
 
-    By ``autograd.grad``, whose double backward costs about 0.6 of ``torch.func``'s without compilation.
+    By ``autograd.grad``, whose double backward costs about 0.6 of ``torch.func``'s; inside ``torch.compile``, which
+    knows the latter only, by ``torch.func`` and without the checks of dependence and finiteness.
 
     Raises:
         ValueError: no rows, outputs of another shape, outputs that do not depend on ``x``, or a gradient that
@@ -120,6 +167,9 @@ def critic_gradient(critic: Critic, x: Float[Tensor, "n d"], *, create_graph: bo
     """
     if not len(x):
         raise ValueError("x: expected at least one point, got none")
+    if torch.compiler.is_compiling():
+        compiled: Tensor = torch.func.grad(lambda y: critic_outputs(critic, y).sum())(x)
+        return compiled
     with torch.enable_grad():
         points = x.detach().requires_grad_(True)
         total = critic_outputs(critic, points).sum()

@@ -30,6 +30,8 @@ class CriticObjective:
     """The optimal output as a function of d = log p/q, or None where it is no function of the ratio."""
     log_ratio: Elementwise | None
     """The log-ratio of which an output is the optimum, NaN where it is none's; None where outputs tell none."""
+    stepped: bool = False
+    """Whether the optimum is constant but for jumps, so that no velocity can be had from it (RATIO-5)."""
 
     def loss(self, on_p: Float[Tensor, " n"], on_q: Float[Tensor, " m"], /) -> Float[Tensor, ""]:
         """The loss of outputs at samples of p and of q, a 0-d tensor.
@@ -78,6 +80,7 @@ HINGE = CriticObjective(
     on_model=lambda D: (1.0 + D).relu(),
     optimum=torch.sign,
     log_ratio=None,
+    stepped=True,
 )
 """D* = sign(p - q), whose gradient is zero almost everywhere: it has no velocity field (RATIO-5)."""
 

@@ -49,7 +49,11 @@ class GradientPenalty:
         Raises:
             ValueError: batches of different sizes where they are interpolated, or as ``critic_gradient``.
         """
-        gradient = critic_gradient(critic, self.points(p, q, generator), create_graph=True)
+        return self.at_points(critic, self.points(p, q, generator))
+
+    def at_points(self, critic: Critic, x: Float[Tensor, "k d"], /) -> Float[Tensor, ""]:
+        """The penalty with its mean over the rows of ``x``: what is left once ``points`` has drawn them."""
+        gradient = critic_gradient(critic, x, create_graph=True)
         # A norm has no derivative at 0, where the gradient of a zero-centred critic may well be.
         square = gradient.square().sum(1) if self.centre == 0.0 else (gradient.norm(dim=1) - self.centre).square()
         return self.weight * square.mean()

@@ -117,7 +117,7 @@ def test_bad_clouds_and_settings_are_named():
         ((p, q[:, :1]), r"p and q: need one dimension, dtype and device, got \(n, 2\)"),
         ((p, q.float()), "p and q: need one dimension, dtype and device"),
         ((p[:1], q), "p: 1 rows leave a part of the share 0.25 empty"),
-        ((p, q[:0]), "q: 0 rows leave a part of the share 0.25 empty"),
+        ((p, q[:0]), "q: needs 1 or more rows, got 0"),
     ):
         with pytest.raises(ValueError, match=message), untyped():
             estimator(steps=2).fit(*clouds_, generator)
