@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from gflow.fields.mono_flow import MonoFlow
-from gflow.fields.particles.cloud import Data
+from gflow.fields.particles.cloud import Data, HeldVelocity
 from gflow.fields.particles.opaque import opaque
-from gflow.ratio import GeneratorLoss
+from gflow.ratio import CriticLogRatio, GeneratorLoss, LogRatio
 from gflow.ratio.fitting import RatioEstimator
 from gflow.velocity import Time
 
@@ -48,9 +48,29 @@ class RefittedFlow:
                 finite, or as the estimator does.
             FitError: a training that failed.
         """
-        self._data.require(y)
         still = y.detach()
-        with torch.enable_grad():  # solves run without, and trainings need it
-            fitted = self.estimator.fit(self._data.points, still, Generator("cpu").manual_seed(self.seed))
-        v = MonoFlow(fitted.log_ratio, self.loss)(t, still).detach()
+        v = MonoFlow(self._fitted(still), self.loss)(t, still).detach()
         return opaque(y, v, "RefittedFlow: the velocity is not differentiable; its log-ratio is fitted to y")
+
+    def given(self, y: Float[Tensor, "n d"], /) -> HeldVelocity:
+        """The velocity at any points while the particles are at ``y``, one fit; differentiable in the points.
+
+        Nothing looks at its entries. Raises as the fit of a call does.
+        """
+        log_ratio = self._fitted(y.detach())
+        values = log_ratio.unchecked if isinstance(log_ratio, CriticLogRatio) else log_ratio
+
+        def summed(x: Float[Tensor, "k d"]) -> tuple[Tensor, Tensor]:
+            d = values(x)
+            return d.sum(), d
+
+        def velocity(x: Float[Tensor, "k d"], /) -> Float[Tensor, "k d"]:
+            slope, d = torch.func.grad(summed, has_aux=True)(x)
+            return self.loss.h_prime(d).unsqueeze(1) * slope
+
+        return velocity
+
+    def _fitted(self, y: Float[Tensor, "n d"]) -> LogRatio:
+        self._data.require(y)
+        with torch.enable_grad():  # solves run without, and trainings need it
+            return self.estimator.fit(self._data.points, y, Generator("cpu").manual_seed(self.seed)).log_ratio

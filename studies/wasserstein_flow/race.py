@@ -1,0 +1,135 @@
+"""Estimated flows: W2 along time and evaluations, and the error of their velocity where the exact one is known."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gflow.bounds import Panels, gronwall_bound
+from gflow.estimate import Estimate
+from gflow.fields.particles import CarriedScore, MeanField
+from gflow.ode import HEUN, ConstantStep, ExplicitRK, solve_ivp
+from gflow.transport import ExactW2
+from studies.wasserstein_flow.config import Case, Config
+from studies.wasserstein_flow.estimators import Flow, flow
+from studies.wasserstein_flow.targets import EARLY, SPAN, Target, target
+
+if TYPE_CHECKING:
+    from gflow.study import Context
+
+_LOOKS = 8
+"""Times, beside the start, at which a flow is looked at."""
+
+
+def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
+    """One repeat: one estimator towards one target with a quarter, half and all of the steps."""
+    aim = target(case.problem, config, context)
+    chosen = flow(case.scheme, aim, config, context)
+    speed = _speed(chosen, aim)
+    ladder = [config.steps // 4, config.steps // 2, config.steps]
+    began = time.perf_counter()
+    paths = [_solve(chosen, aim, speed, steps) for steps in ladder]
+    context.note(seconds_per_evaluation=(time.perf_counter() - began) / sum(ladder))
+    finest = paths[-1]
+    row = {
+        "n": config.n,
+        "d": aim.data.shape[1],
+        "speed": speed,
+        "times": [SPAN * k / _LOOKS for k in range(_LOOKS + 1)],
+        "w2": [_w2(x, aim.fresh) for x in finest],
+        "floor": aim.floor,
+        "evaluations": ladder,
+        "ends": [_w2(path[-1], aim.fresh) for path in paths],
+        "error": None,
+        "budget": None,
+        "arrays": context.save_arrays("race", particles=finest[[0, _LOOKS // 4, _LOOKS]], data=aim.fresh),
+    }
+    if chosen.held is not None and aim.law is not None:
+        seen = _measure(chosen.held, aim, speed, config.steps)
+        row["error"] = {name: seen[name] for name in ("times", "relative", "cosine")}
+        if chosen.kl:
+            row["budget"] = _budget(aim, seen, finest[round(_LOOKS * EARLY / SPAN)])
+    return row
+
+
+def _speed(chosen: Flow, aim: Target) -> float:
+    """Units of the field's time in one of the study's.
+
+    The KL flow's own time where its velocity is what is estimated and its law is known; else what makes the first
+    speed that of the W2 flow, W2(q_0, p).
+    """
+    if chosen.kl and aim.law is not None:
+        return 1.0
+    state = chosen.begin(aim.start)
+    first = chosen.field.at_step(0) if hasattr(chosen.field, "at_step") else chosen.field
+    return aim.w2_start / _rms(chosen.particles(first(0.0, state)))
+
+
+def _solve(chosen: Flow, aim: Target, speed: float, steps: int) -> Tensor:
+    """Particles at the start and at all looks, (9, n, d)."""
+    found = solve_ivp(
+        chosen.field,
+        chosen.begin(aim.start),
+        0.0,
+        speed * SPAN,
+        method=chosen.method(steps),
+        controller=ConstantStep(speed * SPAN / steps),
+        save_every=steps // _LOOKS,
+    )
+    return chosen.particles(found.ys)
+
+
+def _measure(field: MeanField, aim: Target, speed: float, steps: int) -> dict[str, Any]:
+    """The velocity against that of the KL flow at the *current* law, whose score the points carry (W2B-21).
+
+    By Heun's method, so that the error of the steps is small beside that of the velocity.
+    """
+    law = aim.law
+    assert law is not None
+    start = {"particles": aim.start, "points": aim.points, "score": aim.origin.score(aim.points)}
+    found = solve_ivp(
+        CarriedScore(field),
+        start,
+        0.0,
+        speed * EARLY,
+        method=ExplicitRK(HEUN),
+        controller=ConstantStep(speed * SPAN / steps),
+        save_every=1,
+    )
+    seen: dict[str, Any] = {"absolute": [], "relative": [], "cosine": [], "end": found.y1["particles"]}
+    for y, x, score in zip(*(found.ys[name] for name in ("particles", "points", "score")), strict=True):
+        u, v = field.given(y)(x), law.score(x) - score
+        seen["absolute"].append(_rms(u - v))
+        seen["relative"].append(_rms(u - v) / _rms(v))
+        seen["cosine"].append(float((u * v).sum()) / (len(u) * _rms(u) * _rms(v)))
+    return seen | {"times": [float(t) / speed for t in found.ts]}
+
+
+def _budget(aim: Target, seen: dict[str, Any], particles: Tensor) -> dict[str, Any]:
+    """The terms of W2 between the particles and the exact flow at the time ``EARLY``, and that distance.
+
+    Monte Carlo: two samples of one law; that of p stands for that of the flow.
+    """
+    assert aim.law is not None and aim.exact is not None
+    panels = Panels.uniform(0.0, EARLY, 4)
+    errors = np.interp(panels.nodes, seen["times"], seen["absolute"])
+    model = gronwall_bound(panels, errors, np.full_like(errors, aim.law.score_osl().hi), 0.0)
+    terms = {
+        "model": model,
+        "discretization": Estimate.exact(_rms(particles - seen["end"])),
+        "monte_carlo": Estimate.exact(aim.floor),
+    }
+    return {"terms": terms, "measured": _w2(particles, aim.exact)}
+
+
+def _w2(x: Tensor, y: Tensor) -> Estimate:
+    return ExactW2()(x, y).sqrt()
+
+
+def _rms(rows: Tensor) -> float:
+    """Root mean square length of the rows."""
+    return float(rows.square().sum(1).mean().sqrt())
