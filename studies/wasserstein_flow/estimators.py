@@ -109,7 +109,10 @@ def _ratio(name: str, d: int, config: Config, context: Context) -> RatioEstimato
 
 def _critic(d: int, config: Config, context: Context, penalty: GradientPenalty | None) -> DensityRatioEstimator:
     network = MLP(
-        d, 1, hidden=(config.width, config.width), generator=context.generator_for("network", device="cpu"),
+        d,
+        1,
+        hidden=(config.width, config.width),
+        generator=context.generator_for("network", device="cpu"),
         dtype=context.dtype,
     ).to(context.device)
     return DensityRatioEstimator(

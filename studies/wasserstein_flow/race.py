@@ -13,6 +13,7 @@ from gflow.bounds import Panels, gronwall_bound
 from gflow.estimate import Estimate
 from gflow.fields.particles import CarriedScore, MeanField
 from gflow.ode import HEUN, ConstantStep, ExplicitRK, solve_ivp
+from gflow.ratio import KnownLogRatio
 from gflow.transport import ExactW2
 from studies.wasserstein_flow.config import Case, Config
 from studies.wasserstein_flow.estimators import Flow, flow
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _LOOKS = 8
 """Times, beside the start, at which a flow is looked at."""
+_LATTICE = 21
+"""Points a side at which the first velocity is stored for the report."""
 
 
 def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
@@ -46,7 +49,9 @@ def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
         "ends": [_w2(path[-1], aim.fresh) for path in paths],
         "error": None,
         "budget": None,
-        "arrays": context.save_arrays("race", particles=finest[[0, _LOOKS // 4, _LOOKS]], data=aim.fresh),
+        "arrays": context.save_arrays(
+            "race", particles=finest[[0, _LOOKS // 4, _LOOKS]], data=aim.fresh, **_first_velocity(chosen, aim, speed)
+        ),
     }
     if chosen.held is not None and aim.law is not None:
         seen = _measure(chosen.held, aim, speed, config.steps)
@@ -59,11 +64,12 @@ def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
 def _speed(chosen: Flow, aim: Target) -> float:
     """Units of the field's time in one of the study's.
 
-    The KL flow's own time where its velocity is what is estimated and its law is known; else what makes the first
-    speed that of the W2 flow, W2(q_0, p).
+    Flows of KL keep their time where the law is known, and take the data's average variance for its unit on digits:
+    the time in which a normal law of that variance is approached. Any other has what makes its first speed that
+    of the W2 flow, W2(q_0, p).
     """
-    if chosen.kl and aim.law is not None:
-        return 1.0
+    if chosen.kl:
+        return 1.0 if aim.law is not None else float(aim.data.var(0).mean())
     state = chosen.begin(aim.start)
     first = chosen.field.at_step(0) if hasattr(chosen.field, "at_step") else chosen.field
     return aim.w2_start / _rms(chosen.particles(first(0.0, state)))
@@ -109,12 +115,24 @@ def _measure(field: MeanField, aim: Target, speed: float, steps: int) -> dict[st
     return seen | {"times": [float(t) / speed for t in found.ts]}
 
 
+def _first_velocity(chosen: Flow, aim: Target, speed: float) -> dict[str, Tensor]:
+    """The velocity of the first evaluation on a lattice, beside the exact log-ratio and its gradient."""
+    if chosen.held is None or aim.law is None:
+        return {}
+    axis = torch.linspace(-3.0, 3.0, _LATTICE, dtype=aim.start.dtype, device=aim.start.device)
+    x = torch.cartesian_prod(axis, axis)
+    exact = KnownLogRatio(aim.law, aim.origin)
+    velocity = speed * chosen.held.given(aim.start)(x)
+    return {"lattice": x, "log_ratio": exact(x), "exact": exact.gradient(x), "velocity": velocity.detach()}
+
+
 def _budget(aim: Target, seen: dict[str, Any], particles: Tensor) -> dict[str, Any]:
     """The terms of W2 between the particles and the exact flow at the time ``EARLY``, and that distance.
 
     Monte Carlo: two samples of one law; that of p stands for that of the flow.
     """
-    assert aim.law is not None and aim.exact is not None
+    assert aim.law is not None
+    assert aim.exact is not None
     panels = Panels.uniform(0.0, EARLY, 4)
     errors = np.interp(panels.nodes, seen["times"], seen["absolute"])
     model = gronwall_bound(panels, errors, np.full_like(errors, aim.law.score_osl().hi), 0.0)
