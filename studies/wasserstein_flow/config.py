@@ -92,8 +92,9 @@ ESTIMATORS = {
     ),
 }
 ESTIMATORS["modes"] = tuple(name for name in ESTIMATORS["gaussian"] if name != "exact")
-ESTIMATORS["digits"] = tuple(
-    name for name in ESTIMATORS["modes"] if name not in ("svgd", "langevin", "ulsif", "jko critic")
+ESTIMATORS["digits"] = (
+    *(name for name in ESTIMATORS["modes"] if name not in ("svgd", "langevin", "ulsif", "jko critic")),
+    "convolutional critic",
 )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gflow.fields import GaussianKLFlow, LangevinDrift
 from gflow.fields.particles import (
@@ -24,7 +24,7 @@ from gflow.fields.particles import (
     SteinFlow,
     TrackedFlow,
 )
-from gflow.learn import MLP
+from gflow.learn import MLP, ConvCritic
 from gflow.ode import EULER, AlternatingEuler, BrownianPath, ExplicitRK
 from gflow.ode.method import Method
 from gflow.problems import Gaussian
@@ -104,26 +104,27 @@ def _ratio(name: str, d: int, config: Config, context: Context) -> RatioEstimato
         return KernelDensityEstimator(factors=(0.5, 0.7, 1.0, 1.4, 2.0))
     if name == "ulsif":
         return KernelRatioEstimator(factors=(0.35, 0.5, 0.7, 1.0), ridges=(1e-3, 1e-2, 1e-1), centres=100, folds=4)
-    return _critic(d, config, context, {"critic": None, "critic R1": r1(0.2)}[name])
+    return _critic(name, d, config, context, r1(0.2) if name == "critic R1" else None)
 
 
-def _critic(d: int, config: Config, context: Context, penalty: GradientPenalty | None) -> DensityRatioEstimator:
-    network = MLP(
-        d,
-        1,
-        hidden=(config.width, config.width),
-        generator=context.generator_for("network", device="cpu"),
-        dtype=context.dtype,
-    ).to(context.device)
+def _critic(
+    name: str, d: int, config: Config, context: Context, penalty: GradientPenalty | None
+) -> DensityRatioEstimator:
+    draw, hidden = context.generator_for("network", device="cpu"), (config.width, config.width)
+    network: nn.Module
+    if name == "convolutional critic":
+        network = ConvCritic(math.isqrt(d), generator=draw, channels=8, dtype=context.dtype)
+    else:
+        network = MLP(d, 1, hidden=hidden, generator=draw, dtype=context.dtype)
     return DensityRatioEstimator(
-        network=network,
+        network=network.to(context.device),
         objective=VANILLA,
         optimizer=lambda parameters: torch.optim.Adam(parameters, lr=5e-3),
         steps=config.critic_steps,
         batch=min(128, config.n),
         held_out=0.2,
         every=10,
-        patience=5,
+        patience=config.critic_steps,  # all steps are taken, and the weights of the lowest held-out risk are kept
         penalty=penalty,
     )
 
@@ -155,7 +156,7 @@ def _langevin(target: Target, start: Tensor, seed: int) -> Flow:
 
 def _tracked(target: Target, config: Config, context: Context, seed: int) -> Flow:
     """A critic fitted to the start, then one gradient step a step of the particles."""
-    first = _critic(target.data.shape[1], config, context, None)
+    first = _critic("critic", target.data.shape[1], config, context, None)
     draw = torch.Generator("cpu").manual_seed(seed)
     network = first.fit(target.data, target.start, draw).critic
     kappa = 0.5 * config.steps / SPAN  # a learning rate of 1/2

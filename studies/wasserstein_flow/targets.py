@@ -37,8 +37,8 @@ class Target:
     """Particles drawn from q_0."""
     points: Float[Tensor, "k d"]
     """Other points of q_0, that carry its score."""
-    data: Float[Tensor, "n d"]
-    """Samples of p that the estimators see."""
+    data: Float[Tensor, "m d"]
+    """Samples of p that the estimators see: as many as particles, and all digits that are left."""
     fresh: Float[Tensor, "n d"]
     """Samples of p that they do not see."""
     floor: float
@@ -97,12 +97,14 @@ def _digits(config: Config, draw: Generator, context: Context) -> Target:
     """Digits from noise of their mean and average variance; no law is known."""
     images = digits().to(dtype=context.dtype, device=context.device)
     order = torch.randperm(len(images), generator=draw, device=draw.device).to(images.device)
-    parts = [images[order[k * config.n : (k + 1) * config.n]] for k in range(3)]
+    fresh, other, data = (
+        images[order[rows]] for rows in (slice(config.n), slice(config.n, 2 * config.n), slice(2 * config.n, None))
+    )
     variance = images.var(0).mean()
     eye = torch.eye(images.shape[1], dtype=images.dtype, device=images.device)
     origin = Gaussian(images.mean(0), variance * eye)
     start, points = origin.sample(config.n, draw), origin.sample(config.probes, draw)
-    return Target(None, origin, start, points, parts[0], parts[1], _w2(parts[1], parts[2]), None)
+    return Target(None, origin, start, points, data, fresh, _w2(fresh, other), None)
 
 
 def _w2(x: Tensor, y: Tensor) -> float:

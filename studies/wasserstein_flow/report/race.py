@@ -22,6 +22,7 @@ NAMES = {
     "ulsif": "kernel ratio (uLSIF)",
     "critic": "critic, refitted",
     "critic R1": "critic with R1, refitted",
+    "convolutional critic": "convolutional critic, refitted",
     "tracked critic": "critic, tracked",
     "svgd": "SVGD",
     "mmd": "MMD",

@@ -23,6 +23,7 @@ Names = Mapping[str, str]
 # One colour a family, one dash a member.
 _SHOWN: Mapping[str, tuple[str, Any]] = {
     "critic": ("C1", "-"),
+    "convolutional critic": ("C1", (0, (5, 1, 1, 1))),
     "tracked critic": ("C1", (0, (2, 1))),
     "kde": ("C0", "-"),
     "ulsif": ("C0", (0, (2, 1))),
