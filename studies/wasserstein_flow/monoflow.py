@@ -129,7 +129,12 @@ def verdict(w2: Iterable[float]) -> Verdict:
 
     Converged: nine tenths of the way are gone; diverged: further away than at the start. Between the two, or NaN, the
     runs show neither.
+
+    Raises:
+        ValueError: no runs.
     """
     found = list(w2)
+    if not found:
+        raise ValueError("w2: expected the results of at least one run, got none")
     share = sum(found) / len(found) / START_W2
     return "converges" if share <= 0.1 else "diverges" if share >= 1.0 else "undecided"

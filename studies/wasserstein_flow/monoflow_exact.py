@@ -20,7 +20,12 @@ def published_generator(row: Row) -> Generator:
 
     One generator of seed 101 served the whole notebook: two batches that were discarded, then one batch a step of
     each row, in the printed order.
+
+    Raises:
+        ValueError: a row whose ratio a critic tells, or one that is not in the table.
     """
+    if row not in EXACT_ROWS:
+        raise ValueError(f"row: expected one of the table with the exact ratio, got {row.name}")
     generator = Generator().manual_seed(_SEED)
     before = EXACT_ROWS[: EXACT_ROWS.index(row)]
     for _ in range(2 + sum(each.steps for each in before)):

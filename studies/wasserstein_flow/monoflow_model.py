@@ -22,7 +22,7 @@ class Models:
 
     @classmethod
     def start(cls, seeds: int, device: torch.device) -> Models:
-        """m = (1, 1) and A = I, with gradients."""
+        """The experiment's start, m = (1, 1) and A = I, with gradients."""
         A = torch.eye(2, device=device).repeat(seeds, 1, 1)
         return cls(torch.ones(seeds, 2, device=device).requires_grad_(True), A.requires_grad_(True))
 
@@ -66,5 +66,5 @@ class Models:
 
 
 def draws(n: int, generators: Sequence[Generator], device: torch.device) -> Float[Tensor, "s n 2"]:
-    """n standard normal points from each seed's generator, on its own device."""
+    """Standard normal points, n from each seed's generator on its own device."""
     return torch.stack([torch.randn(n, 2, generator=each, device=each.device) for each in generators]).to(device)
