@@ -8,11 +8,10 @@ import torch
 from torch import Generator
 
 from studies.wasserstein_flow.monoflow import EXACT_ROWS, Row, target
-from studies.wasserstein_flow.monoflow_model import Models, draws
+from studies.wasserstein_flow.monoflow_model import CPU, Models, draws
 
 BATCH = 1000
 _SEED = 101
-_CPU = torch.device("cpu")
 
 
 def published_generator(row: Row) -> Generator:
@@ -29,11 +28,11 @@ def published_generator(row: Row) -> Generator:
     generator = Generator().manual_seed(_SEED)
     before = EXACT_ROWS[: EXACT_ROWS.index(row)]
     for _ in range(2 + sum(each.steps for each in before)):
-        draws(BATCH, [generator], _CPU)
+        draws(BATCH, [generator], CPU)
     return generator
 
 
-def exact_row(row: Row, generators: Sequence[Generator], *, device: torch.device = _CPU) -> Models:
+def exact_row(row: Row, generators: Sequence[Generator], *, device: torch.device = CPU) -> Models:
     """One run of the row for each generator, all at once.
 
     Float32. Equal, up to rounding, to as many runs with one generator each.

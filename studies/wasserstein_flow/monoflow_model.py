@@ -12,6 +12,8 @@ from torch import Generator, Tensor
 
 from studies.wasserstein_flow.monoflow import Row, w2_to_target
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True, eq=False)
 class Models:

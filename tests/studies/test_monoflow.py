@@ -25,10 +25,9 @@ from studies.wasserstein_flow.monoflow import (
 )
 from studies.wasserstein_flow.monoflow_critic import Critics, CriticSettings, critic_row, published_settings
 from studies.wasserstein_flow.monoflow_exact import exact_row, published_generator
-from studies.wasserstein_flow.monoflow_model import Models, draws
+from studies.wasserstein_flow.monoflow_model import CPU, Models, draws
 from tests.strategies import floats, spd, tensors
 
-CPU = torch.device("cpu")
 NEGATED = GeneratorLoss(
     "negated logit", h=torch.neg, h_prime=lambda d: -torch.ones_like(d), descends="nothing", falls_on=(-80.0, 80.0)
 )
@@ -159,7 +158,7 @@ def test_the_published_settings_are_those_of_the_row():
         (lambda: exact_row(EXACT_ROWS[0], []), "got through/Rkl and 0"),
         (lambda: published_generator(CRITIC_ROWS[0]), "exact ratio, got critic/Rkl"),
         (lambda: critic_row(EXACT_ROWS[0], seeds(1), CriticSettings()), "with a critic .* got through/Rkl and 1"),
-        (lambda: CriticSettings(steps=0), "at least 1, got 0 and 128"),
+        (lambda: CriticSettings(steps=0), "at least 1 and warm_up not negative, got 0, 128 and 100"),
         (lambda: verdict([]), "at least one"),
     ],
 )
