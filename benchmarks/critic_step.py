@@ -71,7 +71,7 @@ def gflow_step(p: Tensor, q: Tensor, *, compiled: bool) -> Step:
 def require_equal(
     trainer: CriticTrainer, compiled: Callable[..., Tensor], critic: nn.Module, p: Tensor, q: Tensor
 ) -> None:
-    """The compiled loss and its gradient are the plain ones; the suite cannot say, no compiler traces its type checks."""
+    """The compiled loss and its gradient are the plain ones; the suite's type checks cannot be traced, so here."""
     found = []
     for loss in (trainer.batch_loss, compiled):
         value = loss(critic, p, q, 0.5 * (p + q))
