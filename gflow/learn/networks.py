@@ -98,7 +98,7 @@ class MLP(nn.Module):
     def lipschitz_bound(self) -> float:
         """The product of the layers' spectral norms and the activation's largest slopes, up to round-off.
 
-        For a trained network some ten to hundred times its constant; ``inf`` for an activation of unknown slope.
+        ``inf`` for an activation of unknown slope.
         """
         slope = largest_slope(self.activation) if len(self.layers) > 1 else 1.0
         norms = [float(torch.linalg.matrix_norm(cast(Tensor, layer.weight).detach(), 2)) for layer in self.layers]
