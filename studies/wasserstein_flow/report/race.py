@@ -69,11 +69,11 @@ def section(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> str:
     row = groups[0].rows[0]
     return f"""## Velocities from samples
 
-Every flow starts from the same {row["n"]} particles, sees the same {row["n"]} points of data, and takes the same number
-of Euler steps, each with one evaluation of its velocity. Flows of KL run in their own time; the others at a constant
-multiple of theirs for which the first speed is W2(q₀, p), that of the W2 flow: $e^{{-4}}$ of the distance would be left. W2 is exact, to {row["n"]} points of the data's law that no flow
-has seen; the floor is that of two such samples. On digits the flows of KL have the data's average variance for their
-unit of time.
+Every flow starts from the same {row["n"]} particles, sees the same data, and takes the same number of Euler steps, each
+with one evaluation of its velocity. Flows of KL run in their own time, on digits with the data's average variance for
+its unit; the others at a constant multiple of theirs for which the first speed is W2(q₀, p), that of the W2 flow:
+$e^{{-4}}$ of the distance would be left. W2 is exact, to {row["n"]} points of the data's law that no flow has seen. The
+floor is that of two such samples; below it lies a cloud that is smoother than a sample.
 
 {_results(groups)}
 {placed(drawn, "race", "particles", "digits")}
