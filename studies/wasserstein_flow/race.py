@@ -35,7 +35,7 @@ def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
     speed = _speed(chosen, aim)
     ladder = [config.steps // 4, config.steps // 2, config.steps]
     began = time.perf_counter()
-    paths = [_solve(chosen, aim, speed, steps) for steps in ladder]
+    paths = [_solve(chosen, aim, speed, steps, looks=steps == config.steps) for steps in ladder]
     context.note(seconds_per_evaluation=(time.perf_counter() - began) / sum(ladder))
     finest = paths[-1]
     row = {
@@ -75,8 +75,8 @@ def _speed(chosen: Flow, aim: Target) -> float:
     return aim.w2_start / _rms(chosen.particles(first(0.0, state)))
 
 
-def _solve(chosen: Flow, aim: Target, speed: float, steps: int) -> Tensor:
-    """Particles at the start and at all looks, (9, n, d)."""
+def _solve(chosen: Flow, aim: Target, speed: float, steps: int, *, looks: bool) -> Tensor:
+    """Particles at the start, at all looks or none, and at the end, (k, n, d)."""
     found = solve_ivp(
         chosen.field,
         chosen.begin(aim.start),
@@ -84,7 +84,7 @@ def _solve(chosen: Flow, aim: Target, speed: float, steps: int) -> Tensor:
         speed * SPAN,
         method=chosen.method(steps),
         controller=ConstantStep(speed * SPAN / steps),
-        save_every=steps // _LOOKS,
+        save_every=steps // _LOOKS if looks else None,
     )
     return chosen.particles(found.ys)
 
