@@ -4,17 +4,23 @@ from gflow.fields.affine import AffineGenerator, FrozenCritic, LaggingCritic
 from gflow.fields.diffusion import ProbabilityFlow, ReverseDrift
 from gflow.fields.direction import Reversed, reverse
 from gflow.fields.displacement import GaussianDisplacement
+from gflow.fields.finite_volume import FiniteVolumeFlow, FokkerPlanckFlow
 from gflow.fields.gradient_flow import GaussianKLFlow
+from gflow.fields.grid import Grid, LogDensity
 from gflow.fields.mono_flow import MonoFlow
 from gflow.fields.rectified import RectifiedFlow
 from gflow.fields.time_change import TimeChange
 
 __all__ = [
     "AffineGenerator",
+    "FiniteVolumeFlow",
+    "FokkerPlanckFlow",
     "FrozenCritic",
     "GaussianDisplacement",
     "GaussianKLFlow",
+    "Grid",
     "LaggingCritic",
+    "LogDensity",
     "MonoFlow",
     "ProbabilityFlow",
     "RectifiedFlow",
