@@ -7,6 +7,7 @@ from gflow.fields.displacement import GaussianDisplacement
 from gflow.fields.finite_volume import FiniteVolumeFlow, FokkerPlanckFlow
 from gflow.fields.gradient_flow import GaussianKLFlow
 from gflow.fields.grid import Grid, LogDensity
+from gflow.fields.langevin import LangevinDrift
 from gflow.fields.mono_flow import MonoFlow
 from gflow.fields.rectified import RectifiedFlow
 from gflow.fields.time_change import TimeChange
@@ -20,6 +21,7 @@ __all__ = [
     "GaussianKLFlow",
     "Grid",
     "LaggingCritic",
+    "LangevinDrift",
     "LogDensity",
     "MonoFlow",
     "ProbabilityFlow",

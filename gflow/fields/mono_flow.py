@@ -36,7 +36,16 @@ class MonoFlow:
         """
         d = self.log_ratio(x)
         require_shape("log_ratio", d, (len(x),), "(n,)")
-        velocity = self.loss.h_prime(d).unsqueeze(1) * self.log_ratio.gradient(x)
-        if bad := int((~torch.isfinite(velocity.detach())).any(1).sum()):
-            raise ValueError(f"{self.loss.name}: the velocity is NaN or infinite for {bad} of {len(x)} particles")
-        return velocity
+        return rescaled(self.loss, d, self.log_ratio.gradient(x))
+
+
+def rescaled(loss: GeneratorLoss, d: Float[Tensor, " n"], slope: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """``h'(d) grad d``.
+
+    Raises:
+        ValueError: it is not finite (the message counts the rows).
+    """
+    velocity = loss.h_prime(d).unsqueeze(1) * slope
+    if bad := int((~torch.isfinite(velocity.detach())).any(1).sum()):
+        raise ValueError(f"{loss.name}: the velocity is NaN or infinite for {bad} of {len(d)} particles")
+    return velocity

@@ -53,7 +53,10 @@ class GradientPenalty:
 
     def at_points(self, critic: Critic, x: Float[Tensor, "k d"], /) -> Float[Tensor, ""]:
         """The penalty with its mean over the rows of ``x``: what is left once ``points`` has drawn them."""
-        gradient = critic_gradient(critic, x, create_graph=True)
+        return self.of(critic_gradient(critic, x, create_graph=True))
+
+    def of(self, gradient: Float[Tensor, "k d"], /) -> Float[Tensor, ""]:
+        """The penalty of gradients that are known, a 0-d tensor."""
         # A norm has no derivative at 0, where the gradient of a zero-centred critic may well be.
         square = gradient.square().sum(1) if self.centre == 0.0 else (gradient.norm(dim=1) - self.centre).square()
         return self.weight * square.mean()

@@ -57,7 +57,7 @@ class NoisyMMDStep:
 
     def __call__(self, t: Time, y: Float[Tensor, "n d"], /) -> Float[Tensor, "n d"]:  # noqa: ARG002
         """The velocity of each particle. Raises as ``MMDFlow``."""
-        generator = _generator(self.noisy.seed, self.step)
+        generator = step_generator(self.noisy.seed, self.step)
         z = torch.randn(y.shape, generator=generator, device=generator.device, dtype=torch.float64).to(y)
         return self.noisy.flow.at(y + self.noisy.noise * z, y)
 
@@ -89,11 +89,11 @@ class SlicedFlow:
 
     def at_step(self, k: int, /) -> SlicedField:
         """The field of step k."""
-        directions = unit_directions(self.projections, self.data.shape[1], _generator(self.seed, k))
+        directions = unit_directions(self.projections, self.data.shape[1], step_generator(self.seed, k))
         return SlicedField(self.data, directions.to(self.data))
 
 
-def _generator(seed: int, step: int) -> Generator:
+def step_generator(seed: int, step: int) -> Generator:
     """The randomness of one step, unrelated to that of other steps and seeds."""
     digest = hashlib.blake2b(f"{seed}:{step}".encode(), digest_size=8).digest()
     return Generator("cpu").manual_seed(int.from_bytes(digest, "little") >> 1)

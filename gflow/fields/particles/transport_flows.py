@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from gflow.fields.particles.cloud import Data
+from gflow.fields.particles.opaque import opaque
 from gflow.transport import Sinkhorn
 from gflow.transport.one_dim import uniform_staircase
 from gflow.velocity import Time
@@ -63,29 +63,13 @@ class SinkhornFlow:
         else:
             first, second = still.chunk(2)
             v = torch.cat([self._drift(first, second), self._drift(second, first)])
-        return _Constant.apply(y, v)  # type: ignore[no-any-return, no-untyped-call]
+        return opaque(y, v, "SinkhornFlow: the velocity is not differentiable; its potentials are solved for")
 
     def _drift(self, q: Float[Tensor, "n d"], other: Float[Tensor, "k d"]) -> Float[Tensor, "n d"]:
         solve, w = self.solver, self.weights
         to_data = solve(q, self._data.points, x_weights=w, y_weights=self.data_weights)
         to_self = solve(q, other, x_weights=w, y_weights=w)
         return to_data.barycentric(q) - to_self.barycentric(q)
-
-
-class _Constant(torch.autograd.Function):
-    """A value that depends on y in a way autograd has not seen."""
-
-    @staticmethod
-    def forward(y: Tensor, v: Tensor) -> Tensor:  # noqa: ARG004
-        return v.clone()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> NoReturn:  # noqa: ARG004
-        raise RuntimeError("SinkhornFlow: the velocity is not differentiable; its potentials are solved for")
 
 
 @dataclass(frozen=True, eq=False)
