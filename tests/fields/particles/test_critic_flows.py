@@ -245,10 +245,10 @@ def test_param_9_the_tracked_flow_is_within_one_over_kappa_of_the_optimal_critic
     reference = end(optimal, y, 0.5, RK4, 10)
     best = Newton().fit(data, y, None).log_ratio.critic
     errors = []
-    for kappa in (60.0, 120.0, 240.0):
+    for kappa in (100.0, 200.0):
         flow = TrackedFlow(best, VANILLA, LOGIT, data, kappa)
-        # The largest eigenvalue of the loss's Hessian is below 2, RK4 is stable up to h kappa lambda = 2.8.
-        final = end(flow, flow.start(y), 0.5, RK4, int(0.5 * kappa))
+        # The largest eigenvalue lambda of the loss is 1.4, and RK4 is stable up to h kappa lambda = 2.8.
+        final = end(flow, flow.start(y), 0.5, RK4, int(0.3 * kappa))
         errors.append(gap(final["particles"], reference))
     ratios = [a / b for a, b in zip(errors, errors[1:], strict=False)]
     assert all(1.8 <= ratio <= 2.3 for ratio in ratios), (errors, ratios)
