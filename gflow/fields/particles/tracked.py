@@ -27,9 +27,9 @@ class TrackedFlow:
     The state is ``{"particles": (n, d), "critic": {name: parameter}}``, see ``start``. L is the critic's loss on
     the data and the present particles. A joint Runge-Kutta step keeps its order for this flow, which is within
     O(1/kappa) of that of the optimal critic in the network's family (INT-3 (iii), PARAM-9); h kappa must stay
-    below the stability limit of the critic's loss. ``AlternatingEuler(("critic", "particles"))`` is the usual
-    training, an update of the critic and then of the particles. Training time from 0; dtype and device are those of
-    the data; differentiable by ``torch.func`` but for the check that velocities are finite.
+    below the stability limit of the critic's loss. ``AlternatingEuler(("critic", "critic", "particles"))`` is the usual
+    training: n_D updates of the critic, here 2 with learning rate ``h kappa / n_D``, then one of the particles.
+    Training time from 0; dtype and device are those of the data; differentiable by ``torch.func.jvp`` and ``vjp``.
 
     Raises:
         ValueError: a kappa that is not positive and finite, an objective that tells no log-ratio, a network

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.func import grad, jacrev
+from torch.func import grad, jacrev, jvp
 
 from gflow.fields import GaussianKLFlow, MonoFlow
 from gflow.fields.particles import KernelDensityFlow, MinibatchTrackedFlow, RefittedFlow, TrackedFlow
@@ -40,6 +40,7 @@ from gflow.ratio import (
     r1,
     zero_centred,
 )
+from gflow.state import Layout
 from gflow.velocity import StepwiseField
 from tests.halving import end, fine, gap, orders
 from tests.strategies import F64, points, untyped
@@ -213,6 +214,21 @@ def test_the_tracked_velocity_is_that_of_autograd(d, seed, penalty):
     torch.testing.assert_close(flow.log_ratio(state).gradient(y), critic_gradient(critic, y, create_graph=False))
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*is deprecated:DeprecationWarning")
+def test_the_tracked_velocity_has_the_derivative_of_its_differences():
+    flow = tracked(points(9, 2, 0, 1.0), penalty=r1(0.5))
+    state, h = flow.start(points(8, 2, 1, 0.5) + 1.0), 1e-5
+    layout = Layout.of(state)
+    flat = layout.flatten(state)
+    direction = points(1, len(flat), 2, 1.0)[0]
+
+    def velocity(z):
+        return layout.flatten(flow(0.0, layout.unflatten(z)))
+
+    slope = (velocity(flat + h * direction) - velocity(flat - h * direction)) / (2 * h)
+    torch.testing.assert_close(jvp(velocity, (flat,), (direction,))[1], slope, rtol=0.0, atol=1e-7)
+
+
 @pytest.mark.parametrize("penalty", [None, r1(0.5)])
 def test_int_3_joint_steps_keep_the_order_of_the_method(penalty):
     flow = tracked(points(9, 2, 0, 1.0), penalty=penalty)
@@ -223,16 +239,19 @@ def test_int_3_joint_steps_keep_the_order_of_the_method(penalty):
         assert found[-1] == pytest.approx(order, abs=0.25), (tableau.name, found)
 
 
-def test_alternating_steps_update_the_critic_first_and_then_the_particles():
-    """One step by torch.optim.SGD on the critic, then one Euler step of the particles under the new critic."""
+@pytest.mark.parametrize("updates", [1, 3])
+def test_alternating_steps_update_the_critic_first_and_then_the_particles(updates):
+    """Steps of torch.optim.SGD on the critic, then one Euler step of the particles under the new critic."""
     data, y, h = points(9, 2, 0, 1.0), points(8, 2, 1, 0.5) + 1.0, 0.1
     flow = tracked(data)
-    method = AlternatingEuler(("critic", "particles"))
+    method = AlternatingEuler((*["critic"] * updates, "particles"))
     found = solve_ivp(flow, flow.start(y), 0.0, h, method=method, controller=ConstantStep(h)).y1
     critic = MLP(2, 1, hidden=(5,), generator=torch.Generator().manual_seed(0))
-    optimizer = torch.optim.SGD(critic.parameters(), lr=h * flow.kappa)
-    VANILLA.loss(critic_outputs(critic, data), critic_outputs(critic, y)).backward()
-    optimizer.step()
+    optimizer = torch.optim.SGD(critic.parameters(), lr=h * flow.kappa / updates)
+    for _ in range(updates):
+        optimizer.zero_grad()
+        VANILLA.loss(critic_outputs(critic, data), critic_outputs(critic, y)).backward()
+        optimizer.step()
     for name, value in critic.named_parameters():
         torch.testing.assert_close(found["critic"][name], value.detach(), rtol=0.0, atol=1e-14)
     moved = y + h * MonoFlow(CriticLogRatio(critic, VANILLA), NON_SATURATING)(0.0, y).detach()
