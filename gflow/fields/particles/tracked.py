@@ -16,6 +16,7 @@ from torch.func import functional_call, grad
 from gflow.fields.mono_flow import rescaled
 from gflow.fields.particles.cloud import Data
 from gflow.fields.particles.stepwise import step_generator
+from gflow.learn.constraint import step_modules
 from gflow.ratio import CriticLogRatio, CriticObjective, GeneratorLoss, GradientPenalty, critic_outputs
 from gflow.velocity import Time
 
@@ -33,7 +34,7 @@ class TrackedFlow:
 
     Raises:
         ValueError: a kappa that is not positive and finite, an objective that tells no log-ratio, a network
-            without parameters, or as ``Data``.
+            without parameters or with hidden state (``SpectralNorm``), or as ``Data``.
     """
 
     network: nn.Module
@@ -59,6 +60,9 @@ class TrackedFlow:
         CriticLogRatio(self.network, self.objective)
         if not any(True for _ in self.network.parameters()):
             raise ValueError("network: has no parameters that could follow the particles")
+        if renewed := step_modules(self.network):
+            kind = type(renewed[0]).__name__
+            raise ValueError(f"network: a {kind} changes from step to step beside its parameters, and so is no state")
         object.__setattr__(self, "_data", Data(self.data))
 
     def start(self, particles: Float[Tensor, "n d"], /) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from torch.func import grad, jacrev, jvp
 
 from gflow.fields import GaussianKLFlow, MonoFlow
 from gflow.fields.particles import KernelDensityFlow, MinibatchTrackedFlow, RefittedFlow, TrackedFlow
-from gflow.learn import MLP
+from gflow.learn import MLP, SpectralNorm
 from gflow.ode import (
     EULER,
     HEUN,
@@ -34,6 +34,7 @@ from gflow.ratio import (
     VANILLA,
     CriticLogRatio,
     DensityRatioEstimator,
+    KernelDensityEstimator,
     KnownLogRatio,
     critic_gradient,
     critic_outputs,
@@ -149,7 +150,8 @@ def test_refitted_to_density_estimates_it_is_the_kernel_density_flow(d, seed):
 
 def test_int_3_order_with_a_density_estimate_and_a_rescaled_velocity():
     data, y = points(9, 2, 0, 1.0), points(8, 2, 1, 0.5) + 0.5
-    v = RefittedFlow(Density(0.8), data, SATURATING, seed=0)
+    # One candidate for the bandwidth: Scott's, a smooth function of the particles.
+    v = RefittedFlow(KernelDensityEstimator((1.0,)), data, SATURATING, seed=0)
     reference = fine(v, y, 1.0, 40)
     for tableau, order in ((HEUN, 2), (RK4, 4)):
         found = orders(lambda n, tableau=tableau: gap(end(v, y, 1.0, tableau, n), reference), (5, 10, 20))
@@ -310,6 +312,8 @@ def test_bad_arguments_and_states_are_named():
             TrackedFlow(flow.network, HINGE, LOGIT, data, 1.0)
         with pytest.raises(ValueError, match="network: has no parameters"):
             tracked(data, nn.Identity())
+        with pytest.raises(ValueError, match="network: a SpectralNorm changes from step to step"):
+            tracked(data, SpectralNorm(flow.network))
         with pytest.raises(ValueError, match=r"particles: expected rows \(n, 2\)"):
             flow.start(y[:, :1])
         with pytest.raises(ValueError, match=r"state: expected particles and critic with \['layers.0.weight'"):
