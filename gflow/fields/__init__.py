@@ -7,6 +7,7 @@ from gflow.fields.displacement import GaussianDisplacement
 from gflow.fields.finite_volume import FiniteVolumeFlow, FokkerPlanckFlow
 from gflow.fields.gradient_flow import GaussianKLFlow
 from gflow.fields.grid import Grid, LogDensity
+from gflow.fields.jko import JKOError, JKOResult, JKOStatus, JKOStep, ResidualMap
 from gflow.fields.langevin import LangevinDrift
 from gflow.fields.mono_flow import MonoFlow
 from gflow.fields.rectified import RectifiedFlow
@@ -20,12 +21,17 @@ __all__ = [
     "GaussianDisplacement",
     "GaussianKLFlow",
     "Grid",
+    "JKOError",
+    "JKOResult",
+    "JKOStatus",
+    "JKOStep",
     "LaggingCritic",
     "LangevinDrift",
     "LogDensity",
     "MonoFlow",
     "ProbabilityFlow",
     "RectifiedFlow",
+    "ResidualMap",
     "ReverseDrift",
     "Reversed",
     "TimeChange",

@@ -146,9 +146,7 @@ def test_int_1_alternating_gradient_descent_ascent_is_alternating_euler_bit_for_
     assert torch.equal(y1["phi"], phi.detach())
 
 
-@pytest.mark.parametrize(
-    "blocks", [("theta",), ("theta", "psi"), ("theta", "phi", "phi"), ("theta", "theta"), ("theta", "phi", "w"), ()]
-)
+@pytest.mark.parametrize("blocks", [("theta",), ("theta", "psi"), ("theta", "theta"), ("theta", "phi", "w"), ()])
 def test_blocks_that_are_not_the_names_of_the_state_are_refused_with_both(blocks):
     with pytest.raises(
         ValueError, match=r"AlternatingEuler: blocks must be the names of the state, \['theta', 'phi'\]"

@@ -11,8 +11,7 @@ from torch import Generator, Tensor
 from gflow.fields.mono_flow import MonoFlow
 from gflow.fields.particles.cloud import Data, HeldVelocity
 from gflow.fields.particles.opaque import opaque
-from gflow.ratio import CriticLogRatio, GeneratorLoss, LogRatio
-from gflow.ratio.fitting import RatioEstimator
+from gflow.ratio import CriticLogRatio, GeneratorLoss, LogRatio, RatioEstimator
 from gflow.velocity import Time
 
 

@@ -16,6 +16,7 @@ from torch.func import functional_call, grad
 from gflow.fields.mono_flow import rescaled
 from gflow.fields.particles.cloud import Data
 from gflow.fields.particles.stepwise import step_generator
+from gflow.learn.constraint import step_modules
 from gflow.ratio import CriticLogRatio, CriticObjective, GeneratorLoss, GradientPenalty, critic_outputs
 from gflow.velocity import Time
 
@@ -27,13 +28,13 @@ class TrackedFlow:
     The state is ``{"particles": (n, d), "critic": {name: parameter}}``, see ``start``. L is the critic's loss on
     the data and the present particles. A joint Runge-Kutta step keeps its order for this flow, which is within
     O(1/kappa) of that of the optimal critic in the network's family (INT-3 (iii), PARAM-9); h kappa must stay
-    below the stability limit of the critic's loss. ``AlternatingEuler(("critic", "particles"))`` is the usual
-    training, an update of the critic and then of the particles. Training time from 0; dtype and device are those of
-    the data; differentiable by ``torch.func`` but for the check that velocities are finite.
+    below the stability limit of the critic's loss. ``AlternatingEuler(("critic", "critic", "particles"))`` is the usual
+    training: n_D updates of the critic, here 2 with learning rate ``h kappa / n_D``, then one of the particles.
+    Training time from 0; dtype and device are those of the data; differentiable by ``torch.func.jvp`` and ``vjp``.
 
     Raises:
         ValueError: a kappa that is not positive and finite, an objective that tells no log-ratio, a network
-            without parameters, or as ``Data``.
+            without parameters or with hidden state (``SpectralNorm``), or as ``Data``.
     """
 
     network: nn.Module
@@ -59,6 +60,9 @@ class TrackedFlow:
         CriticLogRatio(self.network, self.objective)
         if not any(True for _ in self.network.parameters()):
             raise ValueError("network: has no parameters that could follow the particles")
+        if renewed := step_modules(self.network):
+            kind = type(renewed[0]).__name__
+            raise ValueError(f"network: a {kind} changes from step to step beside its parameters, and so is no state")
         object.__setattr__(self, "_data", Data(self.data))
 
     def start(self, particles: Float[Tensor, "n d"], /) -> dict[str, Any]:

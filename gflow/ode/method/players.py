@@ -18,11 +18,14 @@ class AlternatingEuler:
 
     Alternating gradient descent-ascent as a method: on a bilinear game |y| stays bounded for h <= 2,
     where simultaneous Euler grows for every h (STAB-2; Gidel et al. 2019). Costs one evaluation of the
-    whole field per block.
+    whole field per move.
     """
 
     blocks: tuple[str, ...]
-    """Names of the first level of the state, in the order of play; together all of it."""
+    """Names of the first level of the state, in the order of play; together all of it.
+
+    A name that occurs m times takes m steps of h/m: the n_D updates of a critic for one of the generator.
+    """
 
     @property
     def order(self) -> int:
@@ -35,18 +38,18 @@ class AlternatingEuler:
         return None
 
     def step(self, v: FlatField, t: float, h: float, y: Float[Tensor, " size"], carry: Carry, /) -> StepResult:
-        """One step, one evaluation per block; all of them at time t.
+        """One step, one evaluation per move; all of them at time t.
 
         Raises:
             ValueError: blocks that are not the names of the state.
         """
         slope = velocity = v(t, y) if carry.slope is None else carry.slope
         moved = y
-        for k, part in enumerate(_parts(v.layout, self.blocks)):
+        for k, (block, part) in enumerate(zip(self.blocks, _parts(v.layout, self.blocks), strict=True)):
             velocity = slope if k == 0 else v(t, moved)
             moved = moved.clone()
             # As an optimiser updates: the iterates are those of alternating gradient steps, bit for bit.
-            moved[part].add_(velocity[part], alpha=h)
+            moved[part].add_(velocity[part], alpha=h / self.blocks.count(block))
         spent = len(self.blocks) - (carry.slope is not None)
         return StepResult(y=moved, error=None, slope=slope, carry=NOTHING, evaluations=spent)
 
@@ -80,7 +83,7 @@ class OptimisticEuler:
 def _parts(layout: Layout, blocks: tuple[str, ...]) -> list[slice]:
     """The range of each block in the flat state."""
     names = list(dict.fromkeys(leaf.path[0] for leaf in layout.leaves if leaf.path))
-    if sorted(blocks) != sorted(names) or not names:
+    if sorted(set(blocks)) != sorted(names) or not names:
         raise ValueError(f"AlternatingEuler: blocks must be the names of the state, {names}, got {list(blocks)}")
     spans = {name: [leaf for leaf in layout.leaves if leaf.path[0] == name] for name in names}
     return [slice(spans[name][0].start, spans[name][-1].stop) for name in blocks]
