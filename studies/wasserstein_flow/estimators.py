@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from gflow.fields import GaussianKLFlow, LangevinDrift
+from gflow.fields import GaussianKLFlow, JKOError, JKOStatus, JKOStep, LangevinDrift, ResidualMap
 from gflow.fields.particles import (
     DriftingFlow,
     GaussianKernel,
@@ -30,12 +31,14 @@ from gflow.ode.method import Method
 from gflow.problems import Gaussian
 from gflow.ratio import (
     LOGIT,
+    REVERSE_KL,
     VANILLA,
     DensityRatioEstimator,
     GradientPenalty,
     KernelDensityEstimator,
     KernelRatioEstimator,
     RatioEstimator,
+    f_gan,
     r1,
 )
 from gflow.transport import Sinkhorn
@@ -57,7 +60,7 @@ class Flow:
     """A velocity estimator as it is integrated."""
 
     field: Any
-    """A ``VelocityField`` or ``StepwiseField`` on the state."""
+    """A ``VelocityField`` or ``StepwiseField`` on the state; None for implicit steps."""
     method: Callable[[int], Method] = lambda _steps: _EULER
     """The method for a number of steps."""
     held: MeanField | None = None
@@ -68,6 +71,8 @@ class Flow:
     """The state of some particles."""
     particles: Callable[[Any], Tensor] = _itself
     """The particles of a state; of a trajectory as well."""
+    walk: Callable[[int], Tensor] | None = None
+    """For implicit steps, in place of a field: all particles after each of a number of steps, the start first."""
 
 
 def flow(name: str, target: Target, config: Config, context: Context) -> Flow:
@@ -91,6 +96,7 @@ def flow(name: str, target: Target, config: Config, context: Context) -> Flow:
         "sliced": lambda: Flow(SlicedFlow(data, projections=64, seed=seed)),
         "langevin": lambda: _langevin(target, start, seed),
         "tracked critic": lambda: _tracked(target, config, context, seed),
+        "jko critic": lambda: Flow(None, walk=lambda steps: _jko(target, config, context, steps), kl=True),
     }
     if name in made:
         return made[name]()
@@ -168,6 +174,32 @@ def _tracked(target: Target, config: Config, context: Context, seed: int) -> Flo
         begin=tracked.start,
         particles=lambda state: state["particles"],
     )
+
+
+def _jko(target: Target, config: Config, context: Context, steps: int) -> Tensor:
+    """Implicit steps, each by a map and a dual critic that start from those of the step before."""
+    d, draw = target.data.shape[1], context.generator_for("network", device="cpu")
+    hidden = (config.width, config.width)
+    step = JKOStep(
+        h=SPAN / steps,
+        objective=f_gan(REVERSE_KL),
+        map=ResidualMap(MLP(d, d, hidden=hidden, generator=draw, dtype=context.dtype)).to(context.device),
+        critic=MLP(d, 1, hidden=hidden, generator=draw, dtype=context.dtype).to(context.device),
+        optimizer=lambda parameters: torch.optim.Adam(parameters, lr=5e-3),
+        critic_optimizer=lambda parameters: torch.optim.Adam(parameters, lr=5e-3),
+        steps=config.critic_steps,
+        critic_steps=2,
+        tolerance=1e-2,
+    )
+    path = [target.start]
+    for _ in range(steps):
+        # A finite sample's saddle is not reached in so few updates: the residual is that of the step, not an error.
+        found = step.solve(path[-1], target.data, throw=False)
+        if found.status is JKOStatus.NOT_FINITE:
+            raise JKOError(f"JKOStep: {found.status.value}", found)
+        path.append(found.particles)
+        step = dataclasses.replace(step, critic=found.critic)
+    return torch.stack(path)
 
 
 def _scale(cloud: Tensor) -> float:

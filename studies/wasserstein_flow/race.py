@@ -33,9 +33,10 @@ def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
     aim = target(case.problem, config, context)
     chosen = flow(case.scheme, aim, config, context)
     speed = _speed(chosen, aim)
-    ladder = [config.steps // 4, config.steps // 2, config.steps]
+    most = config.steps if chosen.walk is None else _LOOKS
+    ladder = [most // 4, most // 2, most]
     began = time.perf_counter()
-    paths = [_solve(chosen, aim, speed, steps, looks=steps == config.steps) for steps in ladder]
+    paths = [_solve(chosen, aim, speed, steps, looks=steps == most) for steps in ladder]
     context.note(seconds_per_evaluation=(time.perf_counter() - began) / sum(ladder))
     finest = paths[-1]
     row = {
@@ -77,6 +78,8 @@ def _speed(chosen: Flow, aim: Target) -> float:
 
 def _solve(chosen: Flow, aim: Target, speed: float, steps: int, *, looks: bool) -> Tensor:
     """Particles at the start, at all looks or none, and at the end, (k, n, d)."""
+    if chosen.walk is not None:
+        return chosen.walk(steps)
     found = solve_ivp(
         chosen.field,
         chosen.begin(aim.start),
