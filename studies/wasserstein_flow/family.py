@@ -39,6 +39,7 @@ def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
         "cells": ((4.0 * fine - coarse) / 3.0).tolist(),
         "cells_once": fine.tolist(),
         "exact": _exact_rates(loss, shift),
+        "width": float(flow.grid.widths[0]),
         "skewness": float(skewness[peak]),
         "at": float(times[peak]),
         "end": [float(mean[-1]), float(variance[-1]), float(skewness[-1])],
@@ -60,7 +61,7 @@ def _rates_on_cells(flow: FiniteVolumeFlow) -> Float[Tensor, " 3"]:
 
 
 def _exact_rates(loss: GeneratorLoss, m: float) -> list[float]:
-    """``m E h'``, ``2 m^2 E h''`` and ``3 m E (z^2 - 1) h'`` at d = m z - m^2/2, by Gauss-Hermite quadrature (MONO-4)."""
+    """``m E h'``, ``2 m^2 E h''`` and ``3 m E (z^2 - 1) h'`` at d = m z - m^2/2, by quadrature (MONO-4)."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
     z, w = torch.from_numpy(nodes), torch.from_numpy(weights / weights.sum())
     d = m * z - m * m / 2.0

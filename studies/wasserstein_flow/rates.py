@@ -122,11 +122,13 @@ def _start(context: Context, loss: GeneratorLoss) -> Distribution:
         return normal(0.0, variance)
     weight = 0.3 + 0.4 * u[1]
     means = torch.tensor([[-0.2 - 0.3 * u[2]], [0.5 + 0.4 * u[3]]], dtype=F64)
-    return GaussianMixture(torch.tensor([weight, 1.0 - weight], dtype=F64), means, torch.full((2,), variance, dtype=F64))
+    return GaussianMixture(
+        torch.tensor([weight, 1.0 - weight], dtype=F64), means, torch.full((2,), variance, dtype=F64)
+    )
 
 
 def _slope(flow: FiniteVolumeFlow, masses: Float[Tensor, " cells"]) -> float:
-    """d KL/dt by differences of KL itself along the velocity, of order 4: no sum over faces enters."""
+    """The rate of KL by differences of KL itself along the velocity, of order 4: no sum over faces enters."""
     v = flow(0.0, masses)
     step = 1e-3 / float((v / masses).abs().max())
     near, far = (flow.linear.kl(masses + k * step * v) - flow.linear.kl(masses - k * step * v) for k in (1, 2))
@@ -159,9 +161,7 @@ def _own_divergence(flow: FiniteVolumeFlow, masses: Float[Tensor, "times cells"]
     return values
 
 
-def _contraction(
-    flow: FiniteVolumeFlow, masses: Float[Tensor, "times cells"], times: Float[Tensor, " times"]
-) -> float:
+def _contraction(flow: FiniteVolumeFlow, masses: Float[Tensor, "times cells"], times: Float[Tensor, " times"]) -> float:
     """The smallest ratio of ``e^{-alpha t} W2(q_0, p)`` to W2(q_t, p) over the later times (WGF-3)."""
     goal = flow.grid.quantiles(flow.linear.log_target.exp(), _LEVELS)[:, 0]
     w2 = [math.sqrt(w2_squared_1d(flow.grid.quantiles(m, _LEVELS)[:, 0], goal)) for m in masses]
@@ -180,7 +180,7 @@ def _barrier(a: float) -> float:
 
 
 def _gap_rate(a: float) -> float:
-    """Twice the spectral gap ``4 / int_{-a}^{a} dx/p`` of two modes of weight 1/2: the rate of KL across a high barrier.
+    """Twice the spectral gap ``4 / int_{-a}^{a} dx/p`` of two equal modes: the rate of KL across a high barrier.
 
     One over the mean time from mode to mode (Kramers 1940). His closed form takes the barrier's top for a parabola;
     here it is 1/cosh(a x) however high, so that the closed form would be off by a quarter and the integral is kept.
