@@ -140,4 +140,14 @@ def validate(config: Config, dtype: str) -> None:
 
 def cost(config: Config, case: Case) -> tuple[float, float]:
     """Seconds on one core and bytes of one repeat, from timings at the default sizes."""
-    raise NotImplementedError
+    cells = config.cells / 400
+    seconds = {
+        "decay": 1.0 * cells**3,
+        "modes": 2.0 * cells**2.5,
+        "budget": 0.3,
+        "family": 1.2 * cells**2.5,
+        "stiff": 7.5 * sum(config.stiff_steps) / 630,
+    }
+    if case.kind not in seconds:
+        raise NotImplementedError
+    return seconds[case.kind], 4e8
