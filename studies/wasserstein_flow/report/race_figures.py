@@ -141,8 +141,9 @@ def _digits(found: Sequence[Group], arrays: Arrays, names: Names) -> Drawn | Non
         rows: dict[str, NDArray[np.floating]] = {"start": saved[chosen[0]]["particles"][0]}
         rows |= {names[name]: saved[name]["particles"][-1] for name in chosen}
         rows["data, not seen"] = saved[chosen[0]]["data"]
-        figure, axes = plot.panels(1, 1, height=0.42 * len(rows) + 0.2)
+        figure, axes = plot.panels(1, 1, height=0.4 * len(rows) + 0.2)
         plot.image_grid(axes[0], rows, columns=_IMAGES, shape=(_SIDE, _SIDE))
+        axes[0].tick_params(axis="y", labelsize=7.0)
         return figure
 
     seed = next(iter(groups.values())).records[0].seed
@@ -169,7 +170,7 @@ def _velocity(found: Sequence[Group], arrays: Arrays, names: Names) -> Drawn | N
     return Drawn(
         make,
         "The velocity of the first evaluation towards three modes over the contours of the exact log-ratio "
-        f"$\\log p/q_0$, and the exact velocity, its gradient. Arrows are cut at one length. Seed {seed}.",
+        f"$\\log p/q_0$, whose gradient is the exact one; arrows of each panel in units of their root mean square. Seed {seed}.",
     )
 
 
@@ -177,12 +178,11 @@ def _arrows(at: Axes, saved: Mapping[str, NDArray[Any]], velocity: NDArray[Any])
     x = saved["lattice"]
     side = round(len(x) ** 0.5)
     mesh = [x[:, k].reshape(side, side) for k in (0, 1)]
-    levels = np.linspace(-12.0, 4.0, 9)
+    levels = np.linspace(-8.0, 24.0, 9)
     at.contourf(*mesh, saved["log_ratio"].reshape(side, side), levels=levels, cmap="viridis", alpha=0.55, extend="both")
     thin = (np.indices((side, side)).reshape(2, -1) % 2 == 0).all(0)
-    length = np.linalg.norm(velocity, axis=1, keepdims=True)
-    cut = velocity * np.minimum(1.0, 6.0 / np.maximum(length, 1e-12))
-    at.quiver(*x[thin].T, *cut[thin].T, color=plot.ink(), angles="xy", scale=70.0, width=0.006)
+    shown = velocity / np.sqrt((velocity**2).sum(1).mean())
+    at.quiver(*x[thin].T, *shown[thin].T, color=plot.ink(), angles="xy", scale=13.0, width=0.006)
     at.set_aspect("equal")
     at.grid(visible=False)
 
@@ -194,7 +194,7 @@ def _errors(found: Sequence[Group], names: Names, places: Names) -> Drawn | None
         return None
 
     def make() -> Figure:
-        figure, axes = plot.panels(1, 2 * len(shown), height=2.9)
+        figure, axes = plot.panels(2, len(shown), height=5.0, sharex=True, sharey="row")
         pairs = [(t, part) for part in ("relative", "cosine") for t in shown]
         for at, (target, part) in zip(axes, pairs, strict=True):
             for name in (n for n in _SHOWN if n in shown[target]):
@@ -206,9 +206,13 @@ def _errors(found: Sequence[Group], names: Names, places: Names) -> Drawn | None
                 colour, dashes = _SHOWN[name]
                 times = group.rows[0]["error"]["times"]
                 plot.series(at, times, values, colour=colour, label=names[name], linestyle=dashes, marker="")
-            at.set_title(f"{part}, {places[target].split(' ')[-2]} {places[target].split(' ')[-1]}")
-            at.set_xlabel("time $t$")
-            at.set_ylim((0.0, 2.0) if part == "relative" else (-1.0, 1.0))
+            at.set_ylim((0.0, 1.5) if part == "relative" else (-0.5, 1.0))
+            if part == "relative":
+                at.set_title(places[target][0].upper() + places[target][1:])
+            else:
+                at.set_xlabel("time $t$")
+        axes[0].set_ylabel("relative error")
+        axes[len(shown)].set_ylabel("cosine")
         plot.grouped_legend(figure, columns=4)
         return figure
 
