@@ -147,7 +147,17 @@ def cost(config: Config, case: Case) -> tuple[float, float]:
         "budget": 0.3,
         "family": 1.2 * cells**2.5,
         "stiff": 7.5 * sum(config.stiff_steps) / 630,
+        "table": 5.0 * config.table_share * (1 + 0.2 * (config.table_seeds - 1)),
+        "race": _race_seconds(config, case),
     }
-    if case.kind not in seconds:
-        raise NotImplementedError
-    return seconds[case.kind], 4e8
+    return seconds[case.kind], 4e8 * max(1.0, (config.n / 500) ** 2)
+
+
+def _race_seconds(config: Config, case: Case) -> float:
+    """Of one estimator: a critic's training at every evaluation, or sums over pairs."""
+    evaluations = 2.2 * config.steps / 32
+    training = {"critic": 5.0, "critic R1": 8.0, "jko critic": 12.0, "convolutional critic": 30.0}
+    if case.scheme in training:
+        return training[case.scheme] * evaluations / 2.2 * config.critic_steps / 100
+    pairs = {"sinkhorn": 2.0, "sinkhorn, two batches": 3.0, "kde": 1.0, "ulsif": 1.0}
+    return pairs.get(case.scheme, 0.3) * evaluations * (config.n / 200) ** 2

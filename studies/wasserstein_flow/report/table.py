@@ -162,11 +162,13 @@ def claims(found: Sequence[Group]) -> list[Claim]:
 def _verdicts(groups: Sequence[Group]) -> Claim | None:
     if not groups:
         return None
-    wrong = [_row(g).name for g in groups if not _agrees(g)]
+    wrong = {_row(g).name: verdict(_all(g)) for g in groups if not _agrees(g)}
+    opposite = any(found != "undecided" for found in wrong.values())
+    shown = ", ".join(f"{name} {found}" for name, found in wrong.items())
     return Claim(
         "Every row of MonoFlow's table does what the sign of $h'$ or the convexity of f predicts (MONO-1, RATIO-3)",
-        "failed" if wrong else "ok",
-        f"{len(groups) - len(wrong)} of {len(groups)} rows" + (f"; not: {', '.join(wrong)}" if wrong else ""),
+        "failed" if opposite else "inconclusive" if wrong else "ok",
+        f"{len(groups) - len(wrong)} of {len(groups)} rows" + (f"; not: {shown}" if wrong else ""),
     )
 
 
