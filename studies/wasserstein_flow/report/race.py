@@ -114,7 +114,7 @@ def end(group: Group) -> Estimate:
 
 def floor(group: Group) -> float:
     """The sampling floor, mean over the seeds."""
-    return sum(row["floor"] for row in group.rows) / group.seeds
+    return float(sum(row["floor"] for row in group.rows)) / group.seeds
 
 
 def multiple(group: Group) -> str:
@@ -229,14 +229,15 @@ def _batches(found: Sequence[Group]) -> str:
     return (
         "The two-batch self-term, whose halves push each other, is no flow that one may follow: with v the mean of "
         "the data less that of the *other* half, the difference of the halves' means grows like $e^{t}$. W2 grows over "
-        f"the last quarter of the flow's own time at the rate {shown}. Fresh batches at every step hide it; fixed particles do not."
+        f"the last quarter of the flow's own time at the rate {shown}. Fresh batches at every step hide it; fixed "
+        "particles do not."
     )
 
 
 def growth(group: Group) -> float:
     """Rate of W2 over the last quarter, in the flow's own time, mean over the seeds."""
     rates = [math.log(row["w2"][-1].mean / row["w2"][-3].mean) / (row["speed"] * SPAN / 4) for row in group.rows]
-    return sum(rates) / len(rates)
+    return float(sum(rates)) / len(rates)
 
 
 def claims(found: Sequence[Group]) -> list[Claim]:

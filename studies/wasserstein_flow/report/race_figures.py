@@ -81,11 +81,11 @@ def _race(found: Sequence[Group], names: Names, places: Names) -> Drawn | None:
         plot.grouped_legend(figure, columns=4)
         return figure
 
-    groups = [g for each in shown.values() for g in each.values()]
+    everyone = [g for each in shown.values() for g in each.values()]
     return Drawn(
         make,
         "W2 to points of the data's law that no flow has seen, along time, with the same number of evaluations for "
-        f"every velocity. Lines that leave the axes have blown up. {sizes(groups)}.",
+        f"every velocity. Lines that leave the axes have blown up. {sizes(everyone)}.",
     )
 
 
@@ -170,7 +170,8 @@ def _velocity(found: Sequence[Group], arrays: Arrays, names: Names) -> Drawn | N
     return Drawn(
         make,
         "The velocity of the first evaluation towards three modes over the contours of the exact log-ratio "
-        f"$\\log p/q_0$, whose gradient is the exact one; arrows of each panel in units of their root mean square. Seed {seed}.",
+        f"$\\log p/q_0$, whose gradient is the exact one; arrows of each panel in units of their root mean square. "
+        f"Seed {seed}.",
     )
 
 
@@ -216,11 +217,11 @@ def _errors(found: Sequence[Group], names: Names, places: Names) -> Drawn | None
         plot.grouped_legend(figure, columns=4)
         return figure
 
-    groups = [g for each in shown.values() for g in each.values()]
+    everyone = [g for each in shown.values() for g in each.values()]
     return Drawn(
         make,
         "Velocities against that of the KL flow at the law they have reached, in $L^2(q_t)$: relative error of those "
-        f"that estimate it, and the cosine of all. {sizes(groups)}.",
+        f"that estimate it, and the cosine of all. {sizes(everyone)}.",
     )
 
 
