@@ -99,6 +99,7 @@ def test_mono_4_the_numbers_of_the_ledger(records):
         ("decay/LSGAN to 1", {"bound_over_kl": lambda _: 0.99}, "never exceeds KL(0)"),
         ("decay/logit", {"w2_bound_over_w2": lambda _: 0.99}, "For h = id"),
         ("decay/LSGAN to 1/2", {"rise": lambda _: 0.0}, "raises KL"),
+        ("decay/LSGAN to 1/2", {"reach": lambda r: [r[1], r[0]]}, "ill-posed"),
         ("modes/4", {"rate": lambda _: 1.0}, "Between modes"),
         ("budget/affine", {"bound": lambda b: [[0.1 * x for x in line] for line in b]}, "never exceeds the bound"),
         ("budget/affine", {"w2": lambda w: [w[0], [2.0 * x for x in w[1]], *w[2:]]}, "proportional"),

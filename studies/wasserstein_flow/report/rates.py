@@ -12,7 +12,7 @@ from gflow import plot
 from gflow.study import Claim, table
 from gflow.study.study import Arrays
 from studies.drawn import Drawn, placed
-from studies.numbers import number
+from studies.numbers import listed, number
 from studies.repeats import of_kind
 from studies.wasserstein_flow.report.rows import Group
 
@@ -48,7 +48,7 @@ def answer(found: Sequence[Group]) -> str:
 
 def claims(found: Sequence[Group]) -> list[Claim]:
     """MONO-1, MONO-2 and the rates."""
-    made = (_identity(found), _falls(found), _bounded(found), _contracts(found), _rises(found))
+    made = (_identity(found), _falls(found), _bounded(found), _contracts(found), _rises(found), _breaks(found))
     return [claim for claim in made if claim is not None]
 
 
@@ -98,10 +98,11 @@ def _wrong_way(decay: Sequence[Group]) -> str:
     if group is None:
         return ""
     rise, time = number(100 * group.mean("rise"), 2), number(group.mean("horizon"))
+    ends = [f"{group.spread('reach', k, 1)} on {group.rows[0]['reach'][k][0]} cells" for k in (0, 1)]
     return (
         f"{RISING} has h' < 0 where p > q: from a narrow normal law KL *rises*, by {rise} % in a time of {time}. Where "
-        "h' < 0 the equation is a heat equation run backwards, ill-posed on the continuum: on finer cells rounding "
-        "grows faster, and longer runs would show the grid."
+        "h' < 0 the equation is a heat equation run backwards, ill-posed on the continuum: the run "
+        f"breaks down at time {listed(ends)}."
     )
 
 
@@ -217,6 +218,19 @@ def _rises(found: Sequence[Group]) -> Claim | None:
         f"{RISING}, whose h' is negative where p > q, raises KL from a narrow law (MONO-1, MONO-3)",
         "ok" if min(rises) > 0.0 else "failed",
         f"by {number(100.0 * min(rises), 2)} % at least",
+    )
+
+
+def _breaks(found: Sequence[Group]) -> Claim | None:
+    """An ill-posed equation is the sooner at its end the finer the cells."""
+    ends = [ends for g in of_kind(found, "decay") if g.case.problem == RISING for ends in g.values("reach")]
+    if not ends:
+        return None
+    shares = [fine / coarse for (_, coarse), (_, fine) in ends]
+    return Claim(
+        f"The flow of {RISING} is ill-posed: on cells half as wide it breaks down sooner",
+        "ok" if max(shares) < 1.0 else "failed",
+        f"at {number(max(shares), 2)} times the time at most",
     )
 
 
