@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gflow.fields import FiniteVolumeFlow, Grid
-from gflow.ode import BOSH3, ExplicitRK, PIController, solve_ivp
+from gflow.ode import BOSH3, ExplicitRK, PIController, Solution, solve_ivp
 from gflow.problems import Gaussian
 from gflow.velocity import Time
 
@@ -36,6 +36,17 @@ def laws(
     The state is the logarithm of the masses: they stay positive in every stage, and the far tails, where the
     log-ratio is largest, are as accurate as the middle.
     """
+    found = _solve(flow, start, times[-1], throw=True)
+    return torch.stack([found.interpolate(t).softmax(0) for t in times])
+
+
+def reach(flow: FiniteVolumeFlow, start: Float[Tensor, " cells"], end: float) -> float:
+    """The time up to which the flow can be followed, at most ``end``: an ill-posed one asks for steps of size 0."""
+    return _solve(flow, start, end, throw=False).ts[-1]
+
+
+def _solve(flow: FiniteVolumeFlow, start: Float[Tensor, " cells"], end: float, *, throw: bool) -> Solution[Tensor]:
+    """The logarithms of the masses from 0 to ``end``, with dense output."""
 
     def of_logarithms(t: Time, u: Tensor) -> Tensor:
         masses = u.exp()
@@ -43,7 +54,5 @@ def laws(
 
     # No relative tolerance: that of a logarithm means nothing.
     control = PIController(rtol=1e-14, atol=_TOLERANCE)
-    found = solve_ivp(
-        of_logarithms, start.log(), 0.0, times[-1], method=ExplicitRK(BOSH3), controller=control, dense=True
-    )
-    return torch.stack([found.interpolate(t).softmax(0) for t in times])
+    method = ExplicitRK(BOSH3)
+    return solve_ivp(of_logarithms, start.log(), 0.0, end, method=method, controller=control, dense=True, throw=throw)

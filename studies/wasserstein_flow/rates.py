@@ -16,7 +16,7 @@ from gflow.problems import Distribution, GaussianMixture
 from gflow.ratio import CHI, EXPONENTIAL, LOGIT, LSGAN_HALF, SATURATING, GeneratorLoss, generator_loss
 from gflow.transport import w2_squared_1d
 from studies.wasserstein_flow.config import Case, Config
-from studies.wasserstein_flow.line import F64, box, laws, normal
+from studies.wasserstein_flow.line import F64, box, laws, normal, reach
 
 if TYPE_CHECKING:
     from gflow.study import Context
@@ -28,7 +28,8 @@ WALL = 4.0
 HORIZON = 2.0
 """Time over which KL is followed."""
 SHORT = 0.1
-"""The same for a loss with h' < 0: the flow is then a heat equation run backwards, whose errors explode."""
+"""The same for a loss with h' < 0: the flow is then a heat equation run backwards, and breaks down."""
+_LONG = 10.0  # no run with h' < 0 lives so long
 _TIMES = 41
 _LEVELS = 4000  # quantiles behind W2 on the line
 WEIGHTS = (0.6, 0.4)
@@ -81,6 +82,8 @@ def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
         "w2_bound_over_w2": _contraction(flow, masses, times) if loss is LOGIT else None,
     }
     saved = {} if own is None else {"own": torch.tensor(own, dtype=F64)}
+    if not loss.monotone:
+        row["reach"] = [_reach(loss, start, cells) for cells in (grid.cells[0], 2 * grid.cells[0])]
     row["arrays"] = context.save_arrays(
         "decay", t=times, kl=torch.tensor(kl, dtype=F64), bound=torch.tensor(bounds, dtype=F64), **saved
     )
@@ -125,6 +128,12 @@ def _start(context: Context, loss: GeneratorLoss) -> Distribution:
     return GaussianMixture(
         torch.tensor([weight, 1.0 - weight], dtype=F64), means, torch.full((2,), variance, dtype=F64)
     )
+
+
+def _reach(loss: GeneratorLoss, start: Distribution, cells: int) -> list[float]:
+    """Cells, and the time at which the flow breaks down on them, if it does."""
+    flow = FiniteVolumeFlow(box(-WALL, WALL, cells), normal(0.0, 1.0).log_prob, loss)
+    return [cells, reach(flow, flow.grid.masses(start.log_prob), _LONG)]
 
 
 def _slope(flow: FiniteVolumeFlow, masses: Float[Tensor, " cells"]) -> float:

@@ -40,7 +40,7 @@ SPAN = 1.0
 WITHIN = 0.1
 """How far from 1 the order of exact JKO steps may be."""
 _F64 = torch.float64
-_BACK = 50  # steps after which a small displacement must have shrunk
+_BACK = 20  # steps after which a small displacement must have shrunk
 _BISECTIONS = 13  # of a factor of 100: the step is known to 0.1 %
 _SMALL = 1e-4
 _LOST = 1e6

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from gflow import plot
 from gflow.study import Claim, table
 from gflow.study.study import Arrays
 from studies.drawn import Drawn, placed
-from studies.numbers import count, interval, number, spread
+from studies.numbers import count, number, spread
 from studies.repeats import of_kind
 from studies.wasserstein_flow.report.rows import Group
 
@@ -29,23 +31,25 @@ def figures(found: Sequence[Group], arrays: Arrays) -> dict[str, Drawn]:  # noqa
         return {}
 
     def make() -> Figure:
-        figure, (left, right) = plot.panels(1, 2, height=2.9)
+        figure, (left, right) = plot.panels(1, 2, height=2.9, sharey=True)
         for k, eps in enumerate(_errors(group)):
-            style = {"colour": f"C{k % 6}"}
-            for name, label, dashes in (("w2", f"{eps:g}", "-"), ("bound", "_nolegend_", (0, (1, 1.5)))):
-                curve = [group.over_seeds(name, k, s) for s in range(len(_spans(group)))]
-                plot.series(left, _spans(group), curve, label=label, linestyle=dashes, marker="", **style)
-        left.set_yscale("log")
+            for name, label, dashes in (("w2", "$W_2$", "-"), ("bound", "bound", (0, (1, 1.5)))):
+                curve = [group.range(name, k, s) for s in range(len(_spans(group)))]
+                line: dict[str, Any] = {"linestyle": dashes, "marker": "", "label": label}
+                plot.series(left, _spans(group), curve, colour=f"C{k % 6}", **line)
+            end = (_spans(group)[-1], group.mean("w2", k, -1))
+            left.annotate(f"ε = {eps:g}", end, (4, 0), textcoords="offset points", va="center", color=f"C{k % 6}")
+        left.set_xlim(0.0, 1.3 * _spans(group)[-1])
         left.set_xlabel("time $S$")
         left.set_ylabel("$W_2$ to the exact flow")
         left.set_title("The error is forgotten")
-        left.legend(title="error ε", loc="lower right", ncols=2)
-        lines = (("bound", "bound (W2B-21)", "global"), ("w2", "$W_2$", "C0"))
-        for name, label, colour in lines:
-            ends = [group.over_seeds(name, k, -1) for k in range(len(_errors(group)))]
+        for name, label, colour in (("bound", "bound (W2B-21)", "C1"), ("w2", "$W_2$", "C0")):
+            ends = [group.range(name, k, -1) for k in range(len(_errors(group)))]
             plot.series(right, _errors(group), ends, colour=colour, label=label)
         right.set_xscale("log")
-        right.set_yscale("log")
+        for at in (left, right):
+            at.set_yscale("log")
+            at.yaxis.set_minor_formatter(NullFormatter())
         plot.ticks_at(right.xaxis, _errors(group))
         right.set_xlabel("error ε of the velocity")
         right.set_title(f"At $S = {_spans(group)[-1]:g}$")
@@ -56,7 +60,8 @@ def figures(found: Sequence[Group], arrays: Arrays) -> dict[str, Drawn]:  # noqa
         "budget": Drawn(
             make,
             f"An error of size ε in the velocity of the flow of KL between normal laws: $W_2$ to the exact flow "
-            f"(solid) and its bound (dotted), {_ratios(group)} times as large. {count(group.seeds, 'seed')}.",
+            f"(solid) and its bound (dotted), {_ratios(group)} times as large. "
+            f"{count(group.seeds, 'seed')}; bands: smallest to largest.",
         )
     }
 
@@ -82,9 +87,9 @@ def section(found: Sequence[Group], drawn: Mapping[str, Drawn]) -> str:
     rows = [
         (
             f"{eps:g}",
-            interval(group.over_seeds("error", k, -1)),
-            interval(group.over_seeds("w2", k, -1)),
-            interval(group.over_seeds("bound", k, -1)),
+            group.spread("error", k, -1),
+            group.spread("w2", k, -1),
+            group.spread("bound", k, -1),
             spread(number(min(_ratio(group, k))), number(max(_ratio(group, k)))),
             number(_slope(group, k)) if k else "",
         )

@@ -31,12 +31,12 @@ def figures(found: Sequence[Group], arrays: Arrays) -> dict[str, Drawn]:
         for g in groups:
             saved = arrays[g.rows[0]["arrays"]]
             for k, (at, name) in enumerate(zip(axes, ("mean", "variance", "skewness"), strict=True)):
-                style = {"color": _COLOURS[g.case.problem]}
-                at.plot(saved["t"], saved[name], label=g.case.problem, **style)
+                colour = _COLOURS[g.case.problem]
+                at.plot(saved["t"], saved[name], label=g.case.problem, color=colour)
                 # The tangent at the start; at variance 1 skewness and third cumulant have the same slope.
-                reach = saved["t"][:9]
+                reach = saved["t"][:5]
                 tangent = saved[name][0] + g.rows[0]["exact"][k] * reach
-                at.plot(reach, tangent, linestyle=(0, (1, 1.2)), linewidth=1.1, **style)
+                at.plot(reach, tangent, linestyle=(0, (1, 1.2)), linewidth=1.1, color=colour)
         for at, title in zip(axes, ("Mean", "Variance", "Skewness"), strict=True):
             at.set_title(title)
             at.set_xlabel("time $t$")

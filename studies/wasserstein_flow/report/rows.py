@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 from gflow.estimate import Estimate
 from gflow.study import Record
-from studies.numbers import pooled_mean
+from studies.numbers import number, spread
 from studies.repeats import Repeats, by_case
 from studies.wasserstein_flow.config import Case, Config, cases
 
@@ -22,13 +23,23 @@ class Group(Repeats[Case]):
             found = [value[key] for value in found]
         return found
 
-    def over_seeds(self, *path: str | int) -> Estimate:
-        """The mean over the seeds of a number, with its interval."""
-        return pooled_mean([Estimate.exact(float(value)) for value in self.values(*path)])
+    def range(self, *path: str | int) -> Estimate:
+        """The mean over the seeds of a number, with the smallest and the largest as its ends.
+
+        The seeds draw problems of their own: their range says how far these differ, and a Student interval of
+        the mean over few of them nothing.
+        """
+        found = [float(value) for value in self.values(*path)]
+        return Estimate(math.fsum(found) / len(found), min(found), max(found), len(found))
 
     def mean(self, *path: str | int) -> float:
         """The mean over the seeds of a number."""
-        return self.over_seeds(*path).mean
+        return self.range(*path).mean
+
+    def spread(self, *path: str | int) -> str:
+        """A number, or ``0.2 to 0.4`` where the seeds differ."""
+        found = self.range(*path)
+        return spread(number(found.lo), number(found.hi))
 
 
 def groups(config: Config, rows: Iterable[Record]) -> list[Group]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,7 +12,7 @@ from gflow import plot
 from gflow.study import Claim, table
 from gflow.study.study import Arrays
 from studies.drawn import Drawn, placed
-from studies.numbers import interval, listed, number, pooled
+from studies.numbers import bracketed, listed, number, pooled
 from studies.repeats import of_kind
 from studies.wasserstein_flow.report.rows import Group
 
@@ -19,15 +20,14 @@ ORDER = 0.1
 """How far from 1 the order of exact JKO steps may be."""
 STEP = 0.02
 """How far from its prediction the largest stable step of Euler may be, relative."""
-SCHEMES = {
-    "euler": ("Euler", "C1", "o"),
-    "rk4": ("RK4", "C2", "^"),
-    "midpoint": ("implicit midpoint", "C3", "v"),
-    "rosenbrock": ("Rosenbrock-Euler", "C0", "s"),
-    "jko": ("exact JKO", "C4", "D"),
+SCHEMES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "euler": ("Euler", "C1", {"marker": "o"}),
+    "rk4": ("RK4", "C2", {"marker": "^"}),
+    "midpoint": ("implicit midpoint", "C3", {"marker": "v"}),
+    "rosenbrock": ("Rosenbrock-Euler", "C0", {"marker": "s", "markersize": 7.5, "markerfacecolor": "none"}),
+    "jko": ("exact JKO", "C4", {"marker": "D", "markersize": 3.0}),
 }
-"""Name, colour and mark of each scheme."""
-_EXPLICIT = ("euler", "rk4")
+"""Name, colour and mark of each scheme; the last two nearly coincide, and both are to be seen."""
 _LIMITS = ("κ", "mean: largest stable h", "predicted 2/κ", "deviation: largest stable h", "predicted 1/κ")
 _TOP = 10.0  # of the figure: what lies above has blown up
 
@@ -46,15 +46,15 @@ def figures(found: Sequence[Group], arrays: Arrays) -> dict[str, Drawn]:  # noqa
         plot.grouped_legend(figure, columns=5)
         return figure
 
-    first = groups[-1]
-    lost = _lost(first, "euler")
+    last = groups[-1]
+    lost = f"{_lost(last, 'euler')} of {len(_steps(last))} numbers of steps"
     return {
         "stiff": Drawn(
             make,
-            "Five ways to take steps of the flow of KL towards N(0, diag(1, 1/κ)). Vertical lines: the steps h = 1/κ "
-            "and 2/κ, beyond which Euler's deviation no longer settles and its mean explodes; marks at the upper edge "
-            f"have left the figure. At κ = {first.case.problem} Euler is lost at {lost} of {len(_steps(first))} numbers of "
-            "steps.",
+            "Five ways to take steps of the flow of KL towards N(0, diag(1, 1/κ)). Vertical lines: the steps h = 2/κ "
+            "and 1/κ, beyond which Euler's mean explodes and its deviation no longer settles; marks at the upper "
+            f"edge have left the figure. At κ = {last.case.problem} Euler is lost at {lost}. "
+            "Bands: smallest to largest over the seeds.",
         )
     }
 
@@ -90,9 +90,9 @@ The error at the end for the fewest and the most steps, and at how many of the n
 single step:
 
 {table(("κ", "scheme", "$W_2$, fewest steps", "$W_2$, most steps", "KL fell in every step"), _errors(groups))}
-Exact JKO steps lower KL whatever the step (WGF-4), with order {_orders(groups)}. Rosenbrock-Euler, one linear solve
-per step, comes as close. The implicit midpoint rule has order 2 and is stable too, but turns a stiff error round
-instead of damping it: with few steps it is worse than either.
+Exact JKO steps lower KL whatever the step (WGF-4), with order {_orders(groups)}. Rosenbrock-Euler, one
+linear solve per step, comes as close. The implicit midpoint rule has order 2 and stays bounded too, but turns a stiff
+error round instead of damping it: with few steps and a large κ it is worse than either, and KL may rise.
 
 {placed(drawn, "stiff")}"""
 
@@ -137,25 +137,15 @@ def claims(found: Sequence[Group]) -> list[Claim]:
 
 
 def _panel(at: Axes, group: Group) -> None:
-    kappa = float(group.case.problem)
-    steps = _steps(group)
-    for name, (label, colour, mark) in SCHEMES.items():
-        known = [(n, group.over_seeds("w2", name, k)) for k, n in enumerate(steps) if all(_ends(group, name, k))]
-        style = {"marker": mark, "markersize": 4.5}
-        plot.convergence(at, [n for n, _ in known], [e for _, e in known], name=colour, label=label, **style)
-        gone = [n for k, n in enumerate(steps) if not all(w is not None and w < _TOP for w in _ends(group, name, k))]
-        at.plot(
-            gone,
-            [0.985] * len(gone),
-            transform=at.get_xaxis_transform(),
-            color=colour,
-            linestyle="",
-            marker=mark,
-            markersize=4.5,
-            markerfacecolor="none",
-            clip_on=False,
-        )
-    at.set_ylim(1e-12, _TOP)
+    kappa, steps = float(group.case.problem), _steps(group)
+    for line, (name, (label, colour, marks)) in enumerate(SCHEMES.items()):
+        known = [(n, group.range("w2", name, k)) for k, n in enumerate(steps) if all(_ends(group, name, k))]
+        plot.convergence(at, [n for n, _ in known], [e for _, e in known], name=colour, label=label, **marks)
+        gone = [n for k, n in enumerate(steps) if any(w is None or w > _TOP for w in _ends(group, name, k))]
+        if gone:
+            edge = {**marks, "linestyle": "", "color": colour, "transform": at.get_xaxis_transform()}
+            at.plot(gone, [0.97 - 0.05 * line] * len(gone), **edge)
+    at.set_ylim(1e-13, _TOP)
     for limit in (kappa / 2.0, kappa):
         if steps[0] / 1.3 < limit < steps[-1] * 1.3:
             at.axvline(limit, color=plot.muted(), linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
@@ -189,7 +179,7 @@ def _errors(groups: Sequence[Group]) -> list[tuple[str, ...]]:
 
 def _end(group: Group, name: str, k: int) -> str:
     """W2 at the end, or that there is none."""
-    return interval(group.over_seeds("w2", name, k)) if all(_ends(group, name, k)) else "exploded"
+    return group.spread("w2", name, k) if all(_ends(group, name, k)) else "exploded"
 
 
 def _fell(group: Group, name: str) -> str:
@@ -199,7 +189,7 @@ def _fell(group: Group, name: str) -> str:
 
 def _orders(groups: Sequence[Group]) -> str:
     found = [pooled(g.values("jko_order")) for g in groups if all(g.values("jko_order"))]
-    return listed([f"{e.mean:.3f} [{e.lo:.3f},\u00a0{e.hi:.3f}]" for e in found]) if found else "unknown"
+    return listed([bracketed(f"{e.mean:.4f}", f"{e.lo:.4f}", f"{e.hi:.4f}") for e in found]) if found else "unknown"
 
 
 def _ends(group: Group, name: str, k: int) -> list[float | None]:
