@@ -70,7 +70,7 @@ LOSSES = (
 FAMILY = ("logit", "saturating", "non-saturating", "arcsinh")
 """Losses whose flows are watched leaving the Gaussian family."""
 TARGETS = ("gaussian", "modes", "digits")
-ESTIMATORS = {
+ESTIMATORS: dict[str, tuple[str, ...]] = {
     "gaussian": (
         "exact",
         "kde",

@@ -1,4 +1,4 @@
-"""The study of Wasserstein flows: estimated flows and MonoFlow's table, from the command line to claims that can fail."""
+"""The study of Wasserstein flows: estimated flows and MonoFlow's table, from command line to claims that can fail."""
 
 from __future__ import annotations
 

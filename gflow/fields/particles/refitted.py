@@ -65,7 +65,8 @@ class RefittedFlow:
 
         def velocity(x: Float[Tensor, "k d"], /) -> Float[Tensor, "k d"]:
             slope, d = torch.func.grad(summed, has_aux=True)(x)
-            return self.loss.h_prime(d).unsqueeze(1) * slope
+            rescaled: Tensor = self.loss.h_prime(d).unsqueeze(1) * slope
+            return rescaled
 
         return velocity
 

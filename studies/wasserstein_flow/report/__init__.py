@@ -9,10 +9,10 @@ from gflow.study.study import Arrays
 from studies.drawn import Drawn
 from studies.numbers import tied
 from studies.wasserstein_flow.config import Config
-from studies.wasserstein_flow.report import budget, family, modes, race, rates, stiff, table
+from studies.wasserstein_flow.report import budget, family, losses, modes, race, rates, stiff, table
 from studies.wasserstein_flow.report.rows import groups
 
-_PARTS = (race, rates, modes, budget, family, table, stiff)
+_PARTS = (race, rates, losses, modes, budget, family, table, stiff)
 
 
 def report(config: Config, rows: Sequence[Record], arrays: Arrays) -> Report:

@@ -21,15 +21,16 @@ _STYLES = ("-", (0, (4, 1.5)))  # six colours for eight losses: the second round
 
 
 def figures(found: Sequence[Group], arrays: Arrays) -> dict[str, Drawn]:  # noqa: ARG001  # no part but this needs none
-    """h and h' of the generator losses of the library, beside each other."""
+    """The curves of h and h' of the library's generator losses, beside each other."""
     if not of_kind(found, "decay"):
         return {}
     return {
         "losses": Drawn(
             losses,
             "Generator losses −E h(D) of a critic D that outputs the log-ratio d = log p/q: h, up to a constant, and "
-            "h', the factor of ∇d in the velocity of the particles. Where h' is near 0 the generator stands still, however "
-            "steep the critic; where it is negative (LSGAN with target 1/2) particles leave what they should cover.",
+            "h', the factor of ∇d in the velocity of the particles. Where h' is near 0 the generator stands still, "
+            "however steep the critic; where it is negative (LSGAN with target 1/2) particles leave what they should "
+            "cover.",
         )
     }
 

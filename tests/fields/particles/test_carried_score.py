@@ -14,12 +14,30 @@ from gflow.fields.particles import (
     KernelDensityFlow,
     LaplacianKernel,
     MMDFlow,
+    RefittedFlow,
     SinkhornFlow,
     SteinFlow,
 )
+from gflow.learn import MLP
 from gflow.ode import RK4, ConstantStep, ExplicitRK, solve_ivp
+from gflow.ratio import LEAST_SQUARES, LOGIT, SATURATING, DensityRatioEstimator, KernelDensityEstimator
 from gflow.transport import Sinkhorn
 from tests.strategies import F64, floats, points, spd, tensors, untyped
+
+
+def critic():
+    """A critic that is trained for a few steps: its velocity is a function of the cloud, good or bad."""
+    return DensityRatioEstimator(
+        network=MLP(2, 1, hidden=(8, 8), generator=torch.Generator().manual_seed(0)),
+        objective=LEAST_SQUARES,
+        optimizer=lambda parameters: torch.optim.Adam(parameters, lr=1e-2),
+        steps=100,
+        batch=8,
+        held_out=0.3,
+        every=10,
+        patience=10,
+    )
+
 
 DATA = points(7, 2, 0)
 SOLVER = Sinkhorn(eps=0.5, tolerance=1e-12)
@@ -31,6 +49,8 @@ FIELDS = {
     "density": KernelDensityFlow(DATA, 0.7),
     "density and score": KernelDensityFlow(torch.neg, 0.7),
     "Sinkhorn": SinkhornFlow(DATA, SOLVER),
+    "refitted density": RefittedFlow(KernelDensityEstimator(factors=(1.0,)), DATA, LOGIT, 0),
+    "refitted critic": RefittedFlow(critic(), DATA, SATURATING, 0),
 }
 
 
