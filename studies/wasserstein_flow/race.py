@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _LOOKS = 8
 """Times, beside the start, at which a flow is looked at."""
+_IMAGES = 12
+"""Digits that are stored for the report."""
 _LATTICE = 21
 """Points a side at which the first velocity is stored for the report."""
 
@@ -50,9 +52,7 @@ def run(config: Config, case: Case, context: Context) -> dict[str, Any]:
         "ends": [_w2(path[-1], aim.fresh) for path in paths],
         "error": None,
         "budget": None,
-        "arrays": context.save_arrays(
-            "race", particles=finest[[0, _LOOKS // 4, _LOOKS]], data=aim.fresh, **_first_velocity(chosen, aim, speed)
-        ),
+        "arrays": context.save_arrays("race", **_drawn(finest, aim), **_first_velocity(chosen, aim, speed)),
     }
     if chosen.held is not None and aim.law is not None:
         seen = _measure(chosen.held, aim, speed, config.steps)
@@ -118,6 +118,12 @@ def _measure(field: MeanField, aim: Target, speed: float, steps: int) -> dict[st
     return seen | {"times": [float(t) / speed for t in found.ts]}
 
 
+def _drawn(path: Tensor, aim: Target) -> dict[str, Tensor]:
+    """What the figures show: all points in the plane, a few images."""
+    shown = len(aim.start) if aim.law is not None else _IMAGES
+    return {"particles": path[[0, _LOOKS // 4, _LOOKS], :shown].float(), "data": aim.fresh[:shown].float()}
+
+
 def _first_velocity(chosen: Flow, aim: Target, speed: float) -> dict[str, Tensor]:
     """The velocity of the first evaluation on a lattice, beside the exact log-ratio and its gradient."""
     if chosen.held is None or aim.law is None:
@@ -126,7 +132,8 @@ def _first_velocity(chosen: Flow, aim: Target, speed: float) -> dict[str, Tensor
     x = torch.cartesian_prod(axis, axis)
     exact = KnownLogRatio(aim.law, aim.origin)
     velocity = speed * chosen.held.given(aim.start)(x)
-    return {"lattice": x, "log_ratio": exact(x), "exact": exact.gradient(x), "velocity": velocity.detach()}
+    found = {"lattice": x, "log_ratio": exact(x), "exact": exact.gradient(x), "velocity": velocity.detach()}
+    return {name: values.float() for name, values in found.items()}
 
 
 def _budget(aim: Target, seen: dict[str, Any], particles: Tensor) -> dict[str, Any]:

@@ -73,7 +73,8 @@ Every flow starts from the same {row["n"]} particles, sees the same data, and ta
 with one evaluation of its velocity. Flows of KL run in their own time, on digits with the data's average variance for
 its unit; the others at a constant multiple of theirs for which the first speed is W2(q₀, p), that of the W2 flow:
 $e^{{-4}}$ of the distance would be left. W2 is exact, to {row["n"]} points of the data's law that no flow has seen. The
-floor is that of two such samples; below it lies a cloud that is smoother than a sample.
+floor is that of two such samples; below it lies a cloud that is smoother than a sample. How wrong a critic's gradient
+is in as many dimensions as digits have, is the subject of the study of density ratios.
 
 {_results(groups)}
 {placed(drawn, "race", "particles", "digits")}

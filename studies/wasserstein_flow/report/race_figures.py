@@ -34,7 +34,7 @@ _SHOWN: Mapping[str, tuple[str, Any]] = {
     "sinkhorn": ("C4", "-"),
     "sliced": ("C4", (0, (2, 1))),
 }
-_CLOUDS = ("kde", "critic", "mmd", "drifting", "sinkhorn", "sliced")
+_CLOUDS = ("critic", "kde", "mmd", "sinkhorn")
 _ARROWS = ("kde", "critic", "sinkhorn")
 _IMAGES = 12
 _SIDE = 8  # of a digit
@@ -108,9 +108,8 @@ def _particles(found: Sequence[Group], arrays: Arrays, names: Names) -> Drawn | 
         return None
 
     def make() -> Figure:
-        columns = 3
-        rows = -(-len(groups) // columns)
-        figure, axes = plot.panels(rows, columns, height=(plot.WIDTH / columns) * rows + 0.3, sharex=True, sharey=True)
+        columns = len(_CLOUDS)
+        figure, axes = plot.panels(1, columns, height=plot.WIDTH / columns + 0.5, sharey=True)
         for at, name in zip(axes, (n for n in _CLOUDS if n in groups), strict=False):
             saved = arrays[groups[name].rows[0]["arrays"]]
             first, early, last = saved["particles"]

@@ -30,7 +30,9 @@ class Group(Repeats[Case]):
         the mean over few of them nothing.
         """
         found = [float(value) for value in self.values(*path)]
-        return Estimate(math.fsum(found) / len(found), min(found), max(found), len(found))
+        low, high = min(found), max(found)
+        # The mean of equal numbers may round to one beside them.
+        return Estimate(min(max(math.fsum(found) / len(found), low), high), low, high, len(found))
 
     def mean(self, *path: str | int) -> float:
         """The mean over the seeds of a number."""
