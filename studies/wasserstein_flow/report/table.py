@@ -28,6 +28,7 @@ _NAMES = {
     "Js": "Jensen-Shannon",
     "Exp": "$h = r^{1.5}$",
 }
+_TITLES = {"through": "Exact ratio, through", "held": "Exact ratio, held", "critic": "Critic"}
 _RATIOS = {"through": "exact, differentiated through", "held": "exact, held", "critic": "critic"}
 
 
@@ -57,7 +58,7 @@ def figures(found: Sequence[Group], arrays: Arrays) -> dict[str, Drawn]:  # noqa
                 range(len(chosen)), [_NAMES[_row(g).name.split("/")[1]] for g in chosen], rotation=35, ha="right"
             )
             at.grid(visible=False, axis="x")
-            at.set_title(f"Ratio: {_RATIOS[ratio]}", fontsize=8.5)
+            at.set_title(_TITLES[ratio])
         axes[0].set_ylabel("final $W_2$ to the target")
         plot.grouped_legend(figure)
         return figure
