@@ -69,6 +69,7 @@ LOSSES = (
 """Generator losses of the decay on the line; the last has h' >= 1."""
 FAMILY = ("logit", "saturating", "non-saturating", "arcsinh")
 """Losses whose flows are watched leaving the Gaussian family."""
+_LEAST_LEVELS = 4  # of steps, for an order with an interval
 TARGETS = ("gaussian", "modes", "digits")
 ESTIMATORS: dict[str, tuple[str, ...]] = {
     "gaussian": (
@@ -134,6 +135,10 @@ def validate(config: Config, dtype: str) -> None:
         if not values or not min(values) > least_value or list(values) != sorted(set(values)):
             flag = f"--{name.replace('_', '-')}"
             raise UsageError(f"{flag}: expected increasing numbers above {least_value:g}, got {shown(values)}")
+    if len(config.stiff_steps) < _LEAST_LEVELS:
+        raise UsageError(
+            f"--stiff-steps: expected at least {_LEAST_LEVELS} numbers for an order, got {shown(config.stiff_steps)}"
+        )
     if not 0.0 < config.shift <= 4.0:
         raise UsageError(f"--shift: expected a number in (0, 4], got {config.shift:g}")
 

@@ -169,6 +169,7 @@ def test_cases_have_unique_names_and_estimators_have_words():
         ({"table_share": 0.0}, "--table-seeds, --table-share: expected"),
         ({"errors": ()}, "--errors: expected increasing numbers above 0"),
         ({"stiffness": (100.0, 10.0)}, "--stiffness: expected increasing numbers above 1"),
+        ({"stiff_steps": (10, 20)}, "--stiff-steps: expected at least 4 numbers for an order, got 10 20"),
         ({"shift": math.nan}, "--shift: expected a number"),
     ],
 )
