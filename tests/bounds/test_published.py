@@ -193,8 +193,8 @@ def diffusion(m, model_m, s, model_s, beta, T, rho, d=2):
         return alpha * p.mu + math.sqrt(d * (alpha**2 * p.values[0] + sigma**2)) * arms
 
     osl = ReverseDrift(path, NoisedScore(q, path), rho).sampling_osl
-    # 9 panels from T / 20 leave 1e-8 where a law is narrow and T is long; these leave 1e-10.
-    return global_bound(f, g, samples, lambda s: osl(T - s), Panels.graded(0.0, T, 12, last=T / 40))
+    # The last panels resolve the layer at the data, s^2 / beta wide: at worst T / 130. They leave 3e-10 at all corners.
+    return global_bound(f, g, samples, lambda s: osl(T - s), Panels.graded(0.0, T, 16, last=T / 150))
 
 
 def sampled_moments(m, model_m, s, model_s, beta, T, rho):
