@@ -22,6 +22,11 @@ def pooled(estimates: Sequence[Estimate]) -> Estimate:
     return estimates[0] if len(estimates) == 1 else Estimate.pool(estimates)
 
 
+def mean_of(values: Sequence[float]) -> Estimate:
+    """Mean of plain numbers with its 95 % interval; one number has none."""
+    return pooled([Estimate.exact(value) for value in values])
+
+
 def pooled_mean(estimates: Sequence[Estimate]) -> Estimate:
     """Mean of the values over seeds, never a geometric one: the terms of a budget must add up to its sum."""
     if len(estimates) == 1:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from gflow.estimate import Estimate
 from gflow.study import table
 from studies.drawn import Drawn, placed
 from studies.numbers import (
@@ -17,6 +16,7 @@ from studies.numbers import (
     interval,
     listed,
     log10_of,
+    mean_of,
     median,
     number,
     percent,
@@ -131,7 +131,7 @@ def memory(found: Sequence[Group]) -> str:
     for g in _with_nearest(found):
         for law, name in (("exact", "exact score"), ("network", "model"), ("held_out", "held-out points, noised")):
             values = [row["nearest"][law] for row in g.rows]
-            train, other, copies = (_mean([float(v[key]) for v in values]) for key in ("train", "held_out", "copies"))
+            train, other, copies = (mean_of([float(v[key]) for v in values]) for key in ("train", "held_out", "copies"))
             own = law == "held_out"  # held-out points are among those that they would be compared with
             rows.append((g.label, name, interval(train), "" if own else interval(other), percent(copies.mean)))
     header = ("case", "samples of", "to training", "to held-out", "copies")
@@ -209,11 +209,6 @@ def ladders(found: Sequence[Group]) -> list[Group]:
 
 def _with_nearest(found: Sequence[Group]) -> list[Group]:
     return [g for g in found if all("nearest" in row for row in g.rows)]
-
-
-def _mean(values: Sequence[float]) -> Estimate:
-    exact = [Estimate.exact(v) for v in values]
-    return exact[0] if len(exact) == 1 else Estimate.pool(exact)
 
 
 def _ratio(group: Group, name: str) -> str:

@@ -9,7 +9,7 @@ from gflow.estimate import Estimate
 from gflow.study import Claim, table
 from gflow.study.study import Arrays
 from studies.drawn import Drawn, placed
-from studies.numbers import count, interval, listed, number, pooled_mean
+from studies.numbers import count, interval, listed, mean_of, number, pooled_mean
 from studies.repeats import of_kind
 from studies.wasserstein_flow.config import TARGETS
 from studies.wasserstein_flow.report import race_figures
@@ -125,8 +125,7 @@ def multiple(group: Group) -> str:
 
 def over_seeds(group: Group, part: str, name: str, at: int) -> Estimate:
     """A number of the error of the velocity, mean over the seeds."""
-    values = [Estimate.exact(row[part][name][at]) for row in group.rows]
-    return values[0] if len(values) == 1 else Estimate.pool(values)
+    return mean_of([row[part][name][at] for row in group.rows])
 
 
 def _results(groups: Sequence[Group]) -> str:

@@ -11,10 +11,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gflow import plot
-from gflow.estimate import Estimate
 from gflow.study.study import Arrays
 from studies.drawn import Drawn
-from studies.numbers import count, number, pooled_mean
+from studies.numbers import count, mean_of, number, pooled_mean
 from studies.wasserstein_flow.config import TARGETS
 from studies.wasserstein_flow.report.rows import Group
 from studies.wasserstein_flow.targets import EARLY
@@ -202,7 +201,7 @@ def _errors(found: Sequence[Group], names: Names, places: Names) -> Drawn | None
                 if part == "relative" and group.rows[0]["budget"] is None:
                     continue
                 columns = zip(*(row["error"][part] for row in group.rows), strict=True)
-                values = [_pool(list(c)) for c in columns]
+                values = [mean_of(list(c)) for c in columns]
                 colour, dashes = _SHOWN[name]
                 times = group.rows[0]["error"]["times"]
                 plot.series(at, times, values, colour=colour, label=names[name], linestyle=dashes, marker="")
@@ -226,11 +225,6 @@ def _errors(found: Sequence[Group], names: Names, places: Names) -> Drawn | None
 
 def _has(group: Group, name: str) -> bool:
     return name in _SHOWN and group.rows[0]["error"] is not None
-
-
-def _pool(values: Sequence[float]) -> Estimate:
-    exact = [Estimate.exact(v) for v in values]
-    return exact[0] if len(exact) == 1 else Estimate.pool(exact)
 
 
 def sizes(groups: Sequence[Group]) -> str:

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 
 from gflow import plot
-from gflow.estimate import Estimate
 from gflow.study import Claim, table
 from gflow.study.study import Arrays
 from studies.drawn import Drawn, placed
-from studies.numbers import count, interval, number
+from studies.numbers import count, interval, mean_of, number
 from studies.repeats import of_kind
 from studies.wasserstein_flow.monoflow import START_W2, Row, row_named, verdict
 from studies.wasserstein_flow.report.rows import Group
@@ -121,7 +120,7 @@ def _table(groups: Sequence[Group]) -> str:
                 _NAMES[row.name.split("/")[1]],
                 g.rows[0]["predicted"],
                 verdict(values),
-                interval(_mean(values)),
+                interval(mean_of(values)),
                 number(max(values)),
                 "" if published is None else number(published["w2"]),
                 "" if published is None else "yes" if published["equal"] else "no",
@@ -142,11 +141,6 @@ def _row(group: Group) -> Row:
 def _all(group: Group) -> list[float]:
     """Final W2 of all runs over the seeds of the study and of its batches."""
     return [float(w2) for row in group.rows for w2 in row["w2"]]
-
-
-def _mean(values: Sequence[float]) -> Estimate:
-    exact = [Estimate.exact(v) for v in values]
-    return exact[0] if len(exact) == 1 else Estimate.pool(exact)
 
 
 def _agrees(group: Group) -> bool:
@@ -187,7 +181,7 @@ def _printed(groups: Sequence[Group]) -> Claim | None:
 
 def _limit(group: Group) -> Claim:
     values, limit = _all(group), LIMITS[group.case.problem]
-    mean = _mean(values)
+    mean = mean_of(values)
     verdict_ = "ok" if mean.mean <= limit else "failed"
     return Claim(
         f"With a critic, {_NAMES[_row(group).name.split('/')[1]]} ends at a mean W2 of at most {limit:g}",
